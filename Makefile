@@ -1,0 +1,34 @@
+# make demo: the whole chain on embedded defaults. make test: every test. Both make .venv first.
+PYTHON ?= python3.11
+BIN = .venv/bin
+STAMP = .venv/.installed
+
+.PHONY: demo test test-slow check clean
+.DELETE_ON_ERROR:
+
+demo: $(STAMP)
+	@$(BIN)/python -m flows
+
+test: $(STAMP)
+	$(BIN)/python -m pytest tests -m "not slow"
+
+test-slow: $(STAMP)
+	$(BIN)/python -m pytest tests -m slow
+
+check: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/test_architecture.py
+
+# Made again only when what it installs has changed.
+$(STAMP): pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) not found; install Python 3.11 or say make PYTHON=/path/to/python3.11" >&2; exit 2; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+# What can be made again without training anew: caches of tools. Data, runs, models and MLflow's records stay.
+clean:
+	rm -rf .mypy_cache .pytest_cache .ruff_cache *.egg-info
+	find . -path ./.venv -prune -o -name __pycache__ -type d -print0 | xargs -0 rm -rf

@@ -1,0 +1,73 @@
+"""The one place that starts or joins Ray, and says what its workers get."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import ray
+
+from components.config import Execution, InputError
+
+START_TRIES = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Share:
+    """What each worker of a run gets."""
+
+    device: str  # cpu or cuda
+    workers: int
+    cpus: int  # reserved for a worker
+    threads: int  # of a worker's torch
+
+
+@contextmanager
+def cluster(execution: Execution) -> Iterator[Share]:
+    """For the time of the block, the Ray that RAY_ADDRESS names, or an embedded one.
+
+    Raises:
+        InputError: a GPU is asked for where there is none, or there are fewer CPUs or GPUs than workers.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    _start()
+    try:
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        yield share_of(execution, [(int(node.get("CPU", 0)), int(node.get("GPU", 0))) for node in nodes])
+    finally:
+        ray.shutdown()
+
+
+def _start() -> None:
+    """Starts or joins Ray; on a busy machine it can miss its own 15 s to start, which more tries mend."""
+    for tries_left in reversed(range(START_TRIES)):
+        try:
+            # An explicit "local": without an address Ray tries to join whatever cluster was started here last.
+            address = os.environ.get("RAY_ADDRESS") or "local"
+            ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+            return
+        except Exception as error:  # Ray raises the bare class
+            ray.shutdown()
+            if "timed out during startup" not in str(error) or not tries_left:
+                raise
+
+
+def share_of(execution: Execution, nodes: list[tuple[int, int]]) -> Share:
+    """What each worker gets on nodes of (CPUs, GPUs).
+
+    Raises:
+        InputError: as cluster().
+    """
+    cpus, gpus = (sum(counts) for counts in zip(*nodes, strict=True))
+    if execution.device == "cuda" and gpus == 0:
+        raise InputError("execution.device is 'cuda' and there is no GPU here; allowed: cpu, auto")
+    device = "cuda" if gpus and execution.device != "cpu" else "cpu"
+    available = min(gpus, cpus) if device == "cuda" else cpus
+    if execution.workers > available:
+        unit = "GPUs" if device == "cuda" else "CPUs"
+        raise InputError(f"execution.workers is {execution.workers}; allowed: 1 to {available}, the {unit} here")
+    cpus_each = min(cpus // execution.workers, max(count for count, _ in nodes))
+    return Share(device=device, workers=execution.workers, cpus=cpus_each, threads=execution.threads or cpus_each)

@@ -1,0 +1,239 @@
+"""The run's parameters: one frozen dataclass per section of params.yaml, read and checked by load_params()."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, get_type_hints
+
+ARCHS = ("stylegan",)
+DEVICES = ("auto", "cpu", "cuda")
+DTYPES = ("float32", "bfloat16")
+EXTRACTORS = ("random_conv",)
+MIN_RESOLUTION, MAX_RESOLUTION = 8, 1024
+
+
+class InputError(ValueError):
+    """What a person gave is wrong: one line that says what, where and what is allowed. Entry points exit with 2."""
+
+
+def _check(ok: bool, key: str, value: object, allowed: str) -> None:
+    if not ok:
+        raise InputError(f"{key} is {value!r}; allowed: {allowed}")
+
+
+def _is_resolution(value: int, low: int = MIN_RESOLUTION) -> bool:
+    return low <= value <= MAX_RESOLUTION and math.log2(value).is_integer()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ingest:
+    """Where the images come from."""
+
+    source: str  # path of a folder, an archive, or a descriptor in sources/
+
+    def __post_init__(self) -> None:
+        _check(bool(self.source), "ingest.source", self.source, "a path")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preprocess:
+    """How originals become training arrays."""
+
+    resolution: int  # pixels, height and width
+    background: str  # "#rrggbb"
+    holdout: float  # share of images, (0, 0.5]
+
+    def __post_init__(self) -> None:
+        _check(
+            _is_resolution(self.resolution),
+            "preprocess.resolution",
+            self.resolution,
+            f"a power of two from {MIN_RESOLUTION} to {MAX_RESOLUTION}",
+        )
+        _check(
+            re.fullmatch(r"#[0-9a-fA-F]{6}", self.background) is not None,
+            "preprocess.background",
+            self.background,
+            'a colour as "#rrggbb", in quotes',
+        )
+        _check(0 < self.holdout <= 0.5, "preprocess.holdout", self.holdout, "above 0, at most 0.5")
+
+    @property
+    def background_rgb(self) -> tuple[int, int, int]:
+        """The background as three values in 0..255."""
+        red, green, blue = bytes.fromhex(self.background[1:])
+        return red, green, blue
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train:
+    """What decides the weights. All of it but total_kimg is part of the run key."""
+
+    arch: str
+    batch: int  # images a step at the final resolution, over all workers
+    total_kimg: float  # target, thousands of images shown
+    seed: int
+    channel_base: int
+    channel_max: int
+    latent_dim: int  # of z and w
+    learning_rate: float
+    r1_gamma: float
+    start_resolution: int
+    stable_kimg: float
+    fade_kimg: float
+    style_mixing: float  # probability
+    ema_kimg: float  # half-life
+    dtype: str
+
+    def __post_init__(self) -> None:
+        _check(self.arch in ARCHS, "train.arch", self.arch, ", ".join(ARCHS))
+        _check(self.batch >= 4 and self.batch % 4 == 0, "train.batch", self.batch, "a multiple of 4, at least 4")
+        for name in ("channel_base", "channel_max", "latent_dim"):
+            _check(getattr(self, name) >= 1, f"train.{name}", getattr(self, name), "at least 1")
+        for name in ("total_kimg", "learning_rate", "ema_kimg", "stable_kimg", "fade_kimg"):
+            _check(getattr(self, name) > 0, f"train.{name}", getattr(self, name), "above 0")
+        _check(0 <= self.seed < 2**31, "train.seed", self.seed, "0 to 2147483647")
+        _check(self.r1_gamma >= 0, "train.r1_gamma", self.r1_gamma, "at least 0")
+        _check(
+            _is_resolution(self.start_resolution, low=4),
+            "train.start_resolution",
+            self.start_resolution,
+            f"a power of two from 4 to {MAX_RESOLUTION}",
+        )
+        _check(0 <= self.style_mixing <= 1, "train.style_mixing", self.style_mixing, "0 to 1")
+        _check(self.dtype in DTYPES, "train.dtype", self.dtype, ", ".join(DTYPES))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Execution:
+    """How a run is carried out. Nothing here is part of the run key or of a DVC stage."""
+
+    device: str
+    workers: int
+    threads: int  # per worker; 0 is the worker's share of the cores
+    tick_kimg: float
+    checkpoint_kimg: float
+    keep_checkpoints: int
+    max_restarts: int
+
+    def __post_init__(self) -> None:
+        _check(self.device in DEVICES, "execution.device", self.device, ", ".join(DEVICES))
+        _check(self.workers >= 1, "execution.workers", self.workers, "at least 1")
+        _check(self.threads >= 0, "execution.threads", self.threads, "0 (the worker's share) or more")
+        _check(self.tick_kimg > 0, "execution.tick_kimg", self.tick_kimg, "above 0")
+        _check(self.checkpoint_kimg > 0, "execution.checkpoint_kimg", self.checkpoint_kimg, "above 0")
+        _check(self.keep_checkpoints >= 1, "execution.keep_checkpoints", self.keep_checkpoints, "at least 1")
+        _check(self.max_restarts >= 0, "execution.max_restarts", self.max_restarts, "at least 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate:
+    """How a generator is measured."""
+
+    extractor: str
+    samples: int  # N
+    psi: float  # truncation in pictures
+
+    def __post_init__(self) -> None:
+        _check(self.extractor in EXTRACTORS, "evaluate.extractor", self.extractor, ", ".join(EXTRACTORS))
+        _check(self.samples >= 2, "evaluate.samples", self.samples, "at least 2")
+        _check(0 <= self.psi <= 1, "evaluate.psi", self.psi, "0 to 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Register:
+    """Where a measured generator is kept."""
+
+    model: str
+
+    def __post_init__(self) -> None:
+        _check(
+            re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", self.model) is not None,
+            "register.model",
+            self.model,
+            "letters, digits, '_', '.' and '-'",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Params:
+    """params.yaml, whole."""
+
+    ingest: Ingest
+    preprocess: Preprocess
+    train: Train
+    execution: Execution
+    evaluate: Evaluate
+    register: Register
+
+    def __post_init__(self) -> None:
+        _check(
+            self.train.start_resolution <= self.preprocess.resolution,
+            "train.start_resolution",
+            self.train.start_resolution,
+            f"at most preprocess.resolution, {self.preprocess.resolution}",
+        )
+        _check(
+            self.train.batch % (4 * self.execution.workers) == 0,
+            "train.batch",
+            self.train.batch,
+            f"a multiple of {4 * self.execution.workers}: groups of 4 images for each of execution.workers",
+        )
+
+    def as_dict(self) -> dict[str, dict[str, Any]]:
+        """Plain nested dict, for the boundaries that want one."""
+        return asdict(self)
+
+
+_TYPE_NAMES = {int: "a whole number", float: "a number", str: "text", dict: "a section"}
+
+
+def _value(key: str, value: object, kind: type) -> object:
+    """The value as its field's type. YAML's 5 serves where a float is wanted; true never serves as a number."""
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if type(value) is not kind or (kind is float and not math.isfinite(value)):  # type: ignore[arg-type]
+        raise InputError(f"{key} is {value!r}; allowed: {_TYPE_NAMES[kind]}")
+    return value
+
+
+def _section(cls: type, where: str, content: object) -> Any:
+    """Builds a section's dataclass from its mapping; refuses unknown and missing keys by their full names."""
+    if not isinstance(content, dict):
+        raise InputError(f"{where or 'the file'} is {content!r}; allowed: a mapping")
+    kinds = get_type_hints(cls)
+    names = [field.name for field in fields(cls)]
+    prefix = f"{where}." if where else ""
+    for key in content:
+        if key not in names:
+            raise InputError(f"unknown key {prefix}{key}; allowed: {', '.join(names)}")
+    for name in names:
+        if name not in content:
+            raise InputError(f"missing key {prefix}{name}")
+    if not where:
+        return cls(**{name: _section(kinds[name], name, content[name]) for name in names})
+    return cls(**{name: _value(prefix + name, content[name], kinds[name]) for name in names})
+
+
+def load_params(path: Path | str = "params.yaml") -> Params:
+    """Reads and checks params.yaml.
+
+    Raises:
+        InputError: no such file, not YAML, an unknown or missing key, a wrong type, a value out of range.
+    """
+    import yaml  # here, so that training/loop.py can import the dataclasses on a machine without PyYAML
+
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    try:
+        params: Params = _section(Params, "", content)
+        return params
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None

@@ -1,0 +1,1 @@
+"""Measuring a generator: features of images, their Gaussian statistics, distances and pictures."""

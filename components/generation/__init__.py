@@ -1,0 +1,1 @@
+"""From a generator folder to images."""

@@ -1,0 +1,69 @@
+"""A page of creatures: python -m components.generation --model models:/bestiary-generator@challenger --out grid.png"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+from components.config import InputError
+from components.data.images import grid, save_png
+from components.generation.sampler import load_generator, parse_seeds, sample
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise InputError(message)
+
+
+def _arguments(argv: list[str] | None) -> argparse.Namespace:
+    parser = _Parser(prog="python -m components.generation", description="Draws a page of creatures, one a seed.")
+    parser.add_argument(
+        "--model", required=True, help="models:/NAME@ALIAS, models:/NAME/VERSION or a folder such as models/candidate"
+    )
+    parser.add_argument("--seeds", default="0-63", help="numbers and ranges: 0-63,70 (default: 0-63)")
+    parser.add_argument("--psi", type=float, default=0.7, help="truncation, 0 (the mean) to 1 (none); default 0.7")
+    parser.add_argument("--out", type=Path, default=Path("grid.png"), help="the PNG to write (default: grid.png)")
+    parser.add_argument("--columns", type=int, help="images a row (default: about square)")
+    return parser.parse_args(argv)
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    if not 0 <= arguments.psi <= 1:
+        raise InputError(f"--psi is {arguments.psi}; allowed: 0 to 1")
+    if arguments.columns is not None and arguments.columns < 1:
+        raise InputError(f"--columns is {arguments.columns}; allowed: at least 1")
+    if arguments.out.suffix.lower() != ".png":
+        raise InputError(f"--out is {str(arguments.out)!r}; allowed: a file that ends in .png")
+
+
+def _folder(model: str) -> Path:
+    if not model.startswith("models:"):
+        return Path(model)
+    from components.tracking.registry import resolve  # MLflow takes seconds to import, and a folder needs none of it
+
+    return resolve(model)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Reads the arguments, samples, writes the page."""
+    arguments = _arguments(argv)
+    _check(arguments)
+    seeds = parse_seeds(arguments.seeds)
+    images = sample(load_generator(_folder(arguments.model)), seeds, arguments.psi)
+    columns = arguments.columns or math.ceil(math.sqrt(len(seeds)))
+    try:
+        save_png(arguments.out, grid(images, columns))
+    except OSError as error:
+        raise InputError(f"--out {arguments.out}: {error.strerror}") from None
+    print(f"{arguments.out}: {len(seeds)} images at psi {arguments.psi:g}")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)

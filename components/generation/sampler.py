@@ -1,0 +1,99 @@
+"""From a generator folder and seeds to images: what a seed shows depends on the seed alone.
+
+N images, L layers, H × W pixels, C channels. A generator folder holds config.json and generator.safetensors.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from components.config import InputError
+from components.models import Generator, build_generator
+
+CONFIG_FILE, WEIGHTS_FILE = "config.json", "generator.safetensors"
+BATCH = 64
+MAX_SEEDS = 4096
+SEED_FORM = f"numbers and ranges from 0 to {2**63 - 1} such as 0-63,70, at most {MAX_SEEDS} of them"
+
+
+def load_generator(folder: Path, device: str = "cpu") -> Generator:
+    """Reads a generator folder; the network is in eval mode.
+
+    Raises:
+        InputError: a file is missing or damaged, or the weights belong to another config.
+    """
+    try:
+        config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+        weights = load_file(folder / WEIGHTS_FILE)
+        with torch.random.fork_rng(devices=[]):
+            generator = build_generator(config)
+        generator.load_state_dict(weights)
+    except OSError as error:
+        raise InputError(
+            f"{folder} is no generator: {error}; allowed: a folder with {CONFIG_FILE} and {WEIGHTS_FILE}"
+        ) from None
+    except (ValueError, KeyError, TypeError, AssertionError, SafetensorError, RuntimeError) as error:
+        raise InputError(f"{folder}: the generator is damaged: {' '.join(str(error).split())[:200]}") from None
+    return generator.to(device).eval().requires_grad_(False)
+
+
+@torch.inference_mode()
+def sample(generator: Generator, seeds: Sequence[int], psi: float = 1.0) -> npt.NDArray[np.uint8]:
+    """Images of the seeds, [N, H, W, C].
+
+    Args:
+        seeds: one an image; latent and noise come from a CPU generator of that seed, whatever the device.
+        psi: truncation, 0 (the mean image) to 1 (none).
+    """
+    batches = [seeds[start : start + BATCH] for start in range(0, len(seeds), BATCH)]
+    return np.concatenate([_sample_batch(generator, batch, psi) for batch in batches])
+
+
+def latents(generator: Generator, seeds: Sequence[int]) -> tuple[Tensor, list[torch.Generator]]:
+    """z [N, latent_dim] of the seeds, and their random generators, which the noise is drawn from next."""
+    rngs = [torch.Generator().manual_seed(seed) for seed in seeds]
+    z = torch.stack([torch.randn(generator.latent_dim, generator=rng) for rng in rngs])
+    return z.to(generator.w_avg.device), rngs
+
+
+def _sample_batch(generator: Generator, seeds: Sequence[int], psi: float) -> npt.NDArray[np.uint8]:
+    z, rngs = latents(generator, seeds)
+    device = z.device
+    noise = [
+        torch.stack([torch.randn(1, height, width, generator=rng) for rng in rngs]).to(device)
+        for height, width in generator.noise_shapes()
+    ]
+    ws = generator.truncate(generator.mapping(z), psi)
+    return to_uint8(generator.synthesis(ws, noise))
+
+
+def to_uint8(images: Tensor) -> npt.NDArray[np.uint8]:
+    """[N, C, H, W] in [-1, 1] to uint8 [N, H, W, C], rounded and clamped."""
+    levels = (images.float() + 1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
+    return levels.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+
+
+def parse_seeds(text: str) -> list[int]:
+    """ "0-3,70" is [0, 1, 2, 3, 70].
+
+    Raises:
+        InputError: nonsense, an empty range, or more than MAX_SEEDS.
+    """
+    seeds: list[int] = []
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*([0-9]{1,19})(?:-([0-9]{1,19}))?\s*", part)
+        first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, -1)
+        if first > last or last >= 2**63 or len(seeds) + last - first >= MAX_SEEDS:
+            raise InputError(f"seeds are {text!r}; allowed: {SEED_FORM}")
+        seeds += range(first, last + 1)
+    return seeds

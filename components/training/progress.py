@@ -1,0 +1,69 @@
+"""Shows a run while it trains: follows metrics.jsonl, draws a bar and prints a line a tick and a start."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+POLL_S = 0.5
+
+
+@contextmanager
+def following(metrics: Path, total_kimg: float, on_tick: Callable[[], None]) -> Iterator[None]:
+    """For the time of the block, shows each new line of `metrics` and then calls on_tick() in a thread of its own."""
+    stop = threading.Event()
+    thread = threading.Thread(target=_follow, args=(metrics, total_kimg, on_tick, stop), name="progress")
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def _follow(metrics: Path, total_kimg: float, on_tick: Callable[[], None], stop: threading.Event) -> None:
+    shown, starts = 0, metrics.with_name("starts.jsonl")
+    starts_shown = len(read(starts))
+    bar_format = "{l_bar}{bar}| {n:.1f}/{total:.1f} kimg [{elapsed}<{remaining}{postfix}]"
+    with tqdm(total=total_kimg, desc="train", bar_format=bar_format, dynamic_ncols=True) as bar:
+        last_look = False
+        while not last_look:
+            last_look = stop.wait(POLL_S)
+            for start in read(starts)[starts_shown:]:
+                starts_shown += 1
+                tqdm.write(
+                    "\n".join([*start["refused"], f"{start['workers']} workers go on from {start['nimg']} images"])
+                )
+            records = [record for record in read(metrics) if record["nimg"] > shown]
+            for record in records:
+                tqdm.write(describe(record, total_kimg))
+            if records:
+                shown = records[-1]["nimg"]
+                bar.n = min(records[-1]["kimg"], total_kimg)
+                bar.set_postfix_str(f"{records[-1]['images_per_s']:.0f} images/s")
+                on_tick()
+
+
+def read(metrics: Path) -> list[dict[str, Any]]:
+    """The whole lines of a metrics.jsonl; none where there is no file yet."""
+    if not metrics.exists():
+        return []
+    lines = metrics.read_text(encoding="utf-8").splitlines(keepends=True)
+    return [json.loads(line) for line in lines if line.endswith("\n")]
+
+
+def describe(record: dict[str, Any], total_kimg: float) -> str:
+    """One line for a person."""
+    fade = f" fade {record['alpha']:.2f}" if record["alpha"] < 1 else ""
+    return (
+        f"kimg {record['kimg']:.1f}/{total_kimg:g}  {record['resolution']}²{fade}  "
+        f"loss G {record['loss_g']:.2f} D {record['loss_d']:.2f} R1 {record['r1']:.3f}  "
+        f"signs {record['sign_real']:+.2f} {record['sign_fake']:+.2f}  "
+        f"{record['images_per_s']:.0f} images/s  {record['memory_gib']:.2f} GiB"
+    )

@@ -1,0 +1,118 @@
+"""Runs the training loop under Ray Train: workers, checkpoints, restarts. `python -m pipelines.train` starts it.
+
+runs/<run key>/ is the truth of a run: metrics.jsonl, starts.jsonl (a line each time workers begin or go on), grids/ and
+checkpoints/, written by rank 0. Ray is told of each checkpoint, and restarts a broken worker group; where it goes on
+from is always the newest whole checkpoint there.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray.train
+import torch
+from ray.train import CheckpointUploadMode
+from ray.train.torch import TorchConfig, TorchTrainer, get_device
+
+from components.cluster import Share
+from components.config import Execution, Train
+from components.data.dataset import ImageSet
+from components.data.images import grid, save_png
+from components.training import state
+from components.training.loop import GRID, Tick, Trainer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """Everything a worker needs to know."""
+
+    train: Train
+    execution: Execution
+    share: Share
+    shards: Path  # absolute
+    run: Path  # absolute
+
+
+def fit(job: Job) -> None:
+    """Trains job.run to its target. Returns at once if it is there already.
+
+    Raises:
+        RuntimeError: the workers failed more often than execution.max_restarts allows.
+    """
+    (job.run / "checkpoint_manager_snapshot.json").unlink(missing_ok=True)  # Ray's own memory is of one call only
+    share, gpu = job.share, job.share.device == "cuda"
+    trainer = TorchTrainer(
+        _worker,
+        train_loop_config={"job": job},
+        torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=share.workers,
+            use_gpu=gpu,
+            resources_per_worker={"CPU": share.cpus, **({"GPU": 1} if gpu else {})},
+        ),
+        run_config=ray.train.RunConfig(
+            name=job.run.name,
+            storage_path=str(job.run.parent),
+            failure_config=ray.train.FailureConfig(max_failures=job.execution.max_restarts),
+        ),
+    )
+    try:
+        trainer.fit()
+    except ray.train.TrainingFailedError as error:
+        raise RuntimeError(f"training failed: {error}") from error
+
+
+def _worker(settings: dict[str, Job]) -> None:
+    """The train function of one Ray worker."""
+    job = settings["job"]
+    torch.set_num_threads(job.share.threads)
+    torch.backends.cudnn.benchmark = True
+    context = ray.train.get_context()
+    rank, world = context.get_world_rank(), context.get_world_size()
+    trainer = Trainer(job.train, ImageSet.open(job.shards, "train"), get_device(), rank=rank, world=world)
+    saved, refused = state.latest(job.run / "checkpoints")
+    if saved is not None:
+        trainer.restore(saved)
+    if rank == 0:
+        _rewind(job.run / "metrics.jsonl", trainer.nimg)
+        _append(job.run / "starts.jsonl", {"nimg": trainer.nimg, "workers": world, "refused": refused})
+    checkpointed = trainer.nimg
+    for tick in trainer.run(tick_kimg=job.execution.tick_kimg):
+        save = tick.done or trainer.nimg - checkpointed >= job.execution.checkpoint_kimg * 1000
+        checkpointed = trainer.nimg if save else checkpointed
+        folder = job.run / "checkpoints" / f"{trainer.nimg:09d}"
+        if rank == 0:
+            _write(job.run, tick)
+            if save:
+                state.save(trainer.state(), folder)
+                state.prune(folder.parent, job.execution.keep_checkpoints)
+        checkpoint = ray.train.Checkpoint.from_directory(folder) if save and rank == 0 else None
+        ray.train.report(tick.record, checkpoint, checkpoint_upload_mode=CheckpointUploadMode.NO_UPLOAD)
+
+
+def _write(run: Path, tick: Tick) -> None:
+    """A tick's grid, then its line: a line in metrics.jsonl always has its picture."""
+    save_png(run / "grids" / f"{int(tick.record['nimg']):09d}.png", grid(tick.grid, GRID[1]))
+    _append(run / "metrics.jsonl", tick.record)
+
+
+def _append(path: Path, record: Mapping[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(record) + "\n")
+
+
+def _rewind(metrics: Path, nimg: int) -> None:
+    """Drops the lines after nimg: steps that were taken but not kept, and half a line of a killed writer."""
+    kept = []
+    if metrics.exists():
+        for line in metrics.read_text(encoding="utf-8").splitlines(keepends=True):
+            if line.endswith("\n") and json.loads(line)["nimg"] <= nimg:
+                kept.append(line)
+    temporary = metrics.with_suffix(".tmp")
+    temporary.write_text("".join(kept), encoding="utf-8")
+    temporary.replace(metrics)

@@ -1,0 +1,96 @@
+"""A checkpoint: one directory of tensors (safetensors) and numbers (JSON), whole or absent.
+
+runs/<run key>/checkpoints/<nimg>/ holds state.safetensors and state.json. It is written under a temporary name, synced
+to disk and renamed; the JSON carries the digest of the tensors, so a damaged directory is told from a good one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class State:
+    """What a run needs to go on: named tensors, and numbers that JSON keeps exactly."""
+
+    tensors: Mapping[str, Tensor]
+    numbers: Mapping[str, Any]
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def save(state: State, folder: Path) -> None:
+    """Writes a checkpoint directory in one piece."""
+    temporary = folder.with_name(f".{folder.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    tensors = temporary / "state.safetensors"
+    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in state.tensors.items()}, tensors)
+    header = {"format": FORMAT, "sha256": _digest(tensors), **state.numbers}
+    (temporary / "state.json").write_text(json.dumps(header, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    for path in (tensors, temporary / "state.json", temporary):
+        _sync(path)
+    shutil.rmtree(folder, ignore_errors=True)
+    temporary.rename(folder)
+    _sync(folder.parent)
+
+
+def load(folder: Path) -> State:
+    """Reads a checkpoint directory.
+
+    Raises:
+        ValueError: it is damaged, or of a newer format.
+    """
+    try:
+        numbers = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+        if numbers.pop("format") > FORMAT:
+            raise ValueError("written by a newer version")
+        if numbers.pop("sha256") != _digest(folder / "state.safetensors"):
+            raise ValueError("state.safetensors does not have the digest that state.json gives")
+        return State(load_file(folder / "state.safetensors"), numbers)
+    except (OSError, KeyError, ValueError) as error:
+        raise ValueError(f"checkpoint {folder} refused: {error}") from None
+
+
+def latest(checkpoints: Path) -> tuple[State | None, list[str]]:
+    """The newest checkpoint that is whole.
+
+    Returns:
+        The state, or None where there is no good one; and a line for each newer one that was refused.
+    """
+    refused: list[str] = []
+    for folder in sorted(checkpoints.glob("[0-9]*"), reverse=True):
+        try:
+            return load(folder), refused
+        except ValueError as error:
+            refused.append(str(error))
+    return None, refused
+
+
+def prune(checkpoints: Path, keep: int) -> None:
+    """Deletes all but the newest `keep` checkpoints."""
+    for folder in sorted(checkpoints.glob("[0-9]*"))[:-keep]:
+        shutil.rmtree(folder)
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

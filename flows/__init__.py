@@ -1,0 +1,1 @@
+"""Prefect's door into the DAG of dvc.yaml."""

@@ -1,0 +1,75 @@
+"""`python -m flows`: train-stylegan from a shell, against PREFECT_API_URL or, without it, a local server of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import logging
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from rich.console import Console
+
+from components import processes
+from components.config import InputError, load_params
+
+SERVER_TIMEOUT_S = 180.0
+
+
+def main() -> int:
+    """Runs the flow and prints its summary last; returns the exit code: 2 for a user's error, 1 for other failures."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    os.environ.update(processes.environment())
+    try:
+        load_params()
+        with contextlib.nullcontext() if "PREFECT_API_URL" in os.environ else _local_server():
+            from flows.stages import StageError  # here: Prefect reads its settings when it is imported
+            from flows.train_stylegan import train_stylegan
+
+            try:
+                summary = train_stylegan()
+            except StageError as error:
+                return _fail(error, 1)
+            finally:
+                logging.getLogger("prefect.flow_runs").handlers[0].flush()  # to the server, while there is one
+    except InputError as error:
+        return _fail(error, 2)
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    Console(soft_wrap=not sys.stdout.isatty()).print(summary)
+    return 0
+
+
+def _fail(error: Exception, code: int) -> int:
+    print(f"error: {error}", file=sys.stderr)
+    return code
+
+
+@contextlib.contextmanager
+def _local_server() -> Iterator[None]:
+    """A Prefect server on the loopback address that keeps all it knows in .prefect/, away from the user's profile."""
+    home = Path(".prefect").absolute()
+    home.mkdir(exist_ok=True)
+    port = processes.free_port()
+    os.environ |= {"PREFECT_HOME": str(home), "PREFECT_API_URL": f"http://127.0.0.1:{port}/api"}
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    with processes.service(command, ready=lambda: _answers(port), timeout_s=SERVER_TIMEOUT_S, log=home / "server.log"):
+        yield
+
+
+def _answers(port: int) -> bool:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("GET", "/api/health")
+        return connection.getresponse().status == http.HTTPStatus.OK
+    except OSError:
+        return False
+    finally:
+        connection.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,93 @@
+"""What a finished chain came to, read from its files: for the terminal and as a Prefect artifact."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Group
+from rich.table import Table
+
+SPLITS = ("train", "holdout")
+MARKS = {"real": "real against real (the floor)", "blurred_8x8": "reals blurred to 8×8 (the mark)"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """Facts by name; the distance and its baselines, a row each, a column per split."""
+
+    facts: dict[str, str]
+    metric: str
+    values: dict[str, tuple[float, ...]]  # "this generator" first, then the baselines; one value per split
+
+    def ratios(self, name: str) -> tuple[float, ...]:
+        """How many times as far as this row the generator is from the reals, per split; below 1 it beats it."""
+        own = self.values["this generator"]
+        return tuple(mine / other for mine, other in zip(own, self.values[name], strict=True))
+
+    def header(self) -> list[str]:
+        return [self.metric, *(column for split in SPLITS for column in (split, "generator ÷ it"))]
+
+    def rows(self) -> list[list[str]]:
+        """The cells under header(), as text."""
+        return [
+            [MARKS.get(name, name.replace("_", " "))]
+            + [
+                cell
+                for value, ratio in zip(values, self.ratios(name), strict=True)
+                for cell in (f"{value:.4g}", f"{ratio:.3g}×")
+            ]
+            for name, values in self.values.items()
+        ]
+
+    def markdown(self) -> str:
+        """Both tables, for Prefect."""
+        facts = [["", ""], *([name, value.replace("\n", "<br>")] for name, value in self.facts.items())]
+        return _markdown(facts) + "\n" + _markdown([self.header(), *self.rows()])
+
+    def __rich__(self) -> Group:
+        """Both tables, for the terminal."""
+        facts = Table(show_header=False)
+        for name, value in self.facts.items():
+            facts.add_row(name, value)
+        distances = Table()
+        for column, title in enumerate(self.header()):
+            distances.add_column(title, justify="right" if column else "left")
+        for row in self.rows():
+            distances.add_row(*row)
+        return Group(distances, facts)
+
+
+def summarise(project: Path, *, minutes: float) -> Summary:
+    """Reads the outputs of a finished chain."""
+    metrics = _json(project / "reports/metrics.json")
+    registered = _json(project / "reports/registered.json")
+    run_key = _json(project / "models/candidate/training.json")["run_key"]
+    run = project / "runs" / run_key
+    last = json.loads((run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[-1])
+    pictures = [*sorted((project / "reports/pictures").glob("*.png")), *sorted((run / "grids").glob("*.png"))[-1:]]
+    metric = next(name for name in metrics["train"] if name != "baselines")
+    values = {"this generator": tuple(float(metrics[split][metric]) for split in SPLITS)}
+    for name in metrics["train"]["baselines"]:
+        values[name] = tuple(float(metrics[split]["baselines"][name]) for split in SPLITS)
+    facts = {
+        "run key": run_key,
+        "kimg": f"{last['kimg']:g}",
+        "images/s": f"{last['nimg'] / last['seconds']:.1f}",
+        "model": f"{registered['model']} version {registered['version']}, alias {registered['alias']}",
+        "pictures": "\n".join(str(path.relative_to(project)) for path in pictures),
+        "look at it all": ".venv/bin/mlflow ui",
+        "minutes": f"{minutes:.1f}",
+    }
+    return Summary(facts=facts, metric=f"{metric} (N = {metrics['samples']})", values=values)
+
+
+def _json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _markdown(table: list[list[str]]) -> str:
+    head, *body = table
+    return "".join(f"| {' | '.join(row)} |\n" for row in [head, ["---"] * len(head), *body])

@@ -1,0 +1,56 @@
+"""Reading shards, and the order of images."""
+
+import json
+
+import numpy as np
+import pytest
+
+from components.config import InputError
+from components.data.dataset import ImageSet, batch_indices
+
+
+@pytest.fixture
+def folder(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (10, 4, 4, 3), dtype=np.uint8)
+    entries = []
+    for number, part in enumerate((images[:4], images[4:8], images[8:])):
+        np.save(tmp_path / f"train-{number:05d}.npy", part)
+        entries.append({"file": f"train-{number:05d}.npy", "images": len(part), "sha256": ""})
+    index = {"format": 1, "resolution": 4, "channels": 3, "splits": {"train": entries, "holdout": []}, "digest": "d"}
+    (tmp_path / "index.json").write_text(json.dumps(index))
+    return tmp_path, images
+
+
+def test_gathers_across_shards_in_the_order_asked(folder):
+    path, images = folder
+    data = ImageSet.open(path, "train")
+    assert (len(data), data.shape, data.digest) == (10, (10, 4, 4, 3), "d")
+    asked = np.array([9, 0, 7, 7, 3])
+    np.testing.assert_array_equal(data[asked], images[asked])
+
+
+def test_damaged_folders_are_refused(folder, tmp_path):
+    path, images = folder
+    with pytest.raises(InputError, match="not a folder of shards"):
+        ImageSet.open(path / "absent", "train")
+    np.save(path / "train-00001.npy", images[:3])
+    with pytest.raises(InputError, match="train-00001"):
+        ImageSet.open(path, "train")
+    (path / "train-00001.npy").write_bytes(b"")
+    with pytest.raises(InputError, match="not a folder of shards"):
+        ImageSet.open(path, "train")
+
+
+@pytest.mark.parametrize("batch", [4, 7, 30])
+def test_every_epoch_shows_every_image_once_whatever_the_batch(batch):
+    count = 10
+    shown = np.concatenate([batch_indices(seed=3, nimg=n, batch=batch, count=count) for n in range(0, 210, batch)])
+    for epoch in range(len(shown) // count):
+        assert sorted(shown[epoch * count : (epoch + 1) * count]) == list(range(count))
+    assert not np.array_equal(shown[:10], shown[10:20])
+
+
+def test_the_order_depends_on_the_seed_alone():
+    first = batch_indices(seed=1, nimg=0, batch=64, count=64)
+    np.testing.assert_array_equal(first, batch_indices(seed=1, nimg=0, batch=64, count=64))
+    assert not np.array_equal(first, batch_indices(seed=2, nimg=0, batch=64, count=64))

@@ -1,0 +1,70 @@
+"""Files and folders appear whole or not at all."""
+
+import json
+
+import pytest
+
+from components.data.files import replacing, write_bytes, write_json, write_json_lines
+
+
+def tree(folder):
+    return {path.relative_to(folder).as_posix(): path.read_text() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_replacing_swaps_the_whole_folder(tmp_path):
+    target = tmp_path / "data" / "raw"
+    with replacing(target) as fresh:
+        assert fresh.parent == target.parent
+        (fresh / "a").write_text("1")
+        assert not target.exists()
+    with replacing(target) as fresh:
+        (fresh / "b").write_text("2")
+        assert tree(target) == {"a": "1"}
+    assert tree(tmp_path) == {"data/raw/b": "2"}
+
+
+def test_a_failure_leaves_the_old_folder_and_nothing_else(tmp_path):
+    target = tmp_path / "raw"
+    with replacing(target) as fresh:
+        (fresh / "a").write_text("1")
+
+    def interrupted():
+        with replacing(target) as fresh:
+            (fresh / "b").write_text("2")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert tree(tmp_path) == {"raw/a": "1"}
+
+
+def test_what_a_killed_writer_left_does_not_survive(tmp_path):
+    target = tmp_path / "raw"
+    with replacing(target) as fresh:
+        leftover = fresh
+    leftover.mkdir()
+    (leftover / "half").write_text("x")
+    with replacing(target) as fresh:
+        (fresh / "a").write_text("1")
+    assert tree(tmp_path) == {"raw/a": "1"}
+
+
+def test_write_bytes_makes_folders_and_leaves_no_temporary(tmp_path):
+    write_bytes(tmp_path / "x" / "y.bin", b"old")
+    write_bytes(tmp_path / "x" / "y.bin", b"new")
+    assert tree(tmp_path) == {"x/y.bin": "new"}
+
+
+def test_write_json_is_canonical_and_refuses_nan(tmp_path):
+    path = tmp_path / "a.json"
+    write_json(path, {"b": 1, "a": [0.5, None]})
+    assert path.read_text() == '{\n  "a": [\n    0.5,\n    null\n  ],\n  "b": 1\n}\n'
+    with pytest.raises(ValueError, match=r"(?i)nan|JSON compliant"):
+        write_json(path, {"a": float("nan")})
+    assert json.loads(path.read_text())["b"] == 1
+
+
+def test_json_lines_hold_names_that_are_not_text(tmp_path):
+    rows = [{"name": "a\nb\u2028"}, {"name": "\udcff.png"}]
+    write_json_lines(tmp_path / "m.jsonl", rows)
+    assert [json.loads(line) for line in (tmp_path / "m.jsonl").read_text().splitlines()] == rows

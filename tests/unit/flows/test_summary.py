@@ -1,0 +1,64 @@
+"""flows/summary.py: the numbers of a known chain."""
+
+import json
+
+import pytest
+from rich.console import Console
+
+from flows.summary import summarise
+
+
+@pytest.fixture
+def finished(tmp_path):
+    """The outputs of a chain, as the stages leave them."""
+
+    def write(path, content):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(content)
+
+    def distances(own, **baselines):
+        return {"frechet_random_conv": own, "baselines": baselines}
+
+    train, holdout = distances(2.0, real=0.5, blurred_8x8=1.0), distances(3.0, real=1.5, blurred_8x8=1.0)
+    write("reports/metrics.json", json.dumps({"samples": 900, "train": train, "holdout": holdout}))
+    write("models/candidate/training.json", json.dumps({"run_key": "abc"}))
+    first, last = {"nimg": 1000, "kimg": 1.0, "seconds": 9.0}, {"nimg": 6000, "kimg": 6.0, "seconds": 40.0}
+    write("runs/abc/metrics.jsonl", f"{json.dumps(first)}\n{json.dumps(last)}\n")
+    write("reports/registered.json", json.dumps({"model": "m", "version": 3, "alias": "champion"}))
+    for picture in ("reports/pictures/b.png", "reports/pictures/a.png"):
+        write(picture, "")
+    for grid in ("000000900", "000006000"):
+        write(f"runs/abc/grids/{grid}.png", "")
+    return tmp_path
+
+
+def test_facts_are_those_of_the_last_tick(finished):
+    facts = summarise(finished, minutes=1.26).facts
+    assert facts == {
+        "run key": "abc",
+        "kimg": "6",
+        "images/s": "150.0",
+        "model": "m version 3, alias champion",
+        "pictures": "reports/pictures/a.png\nreports/pictures/b.png\nruns/abc/grids/000006000.png",
+        "look at it all": ".venv/bin/mlflow ui",
+        "minutes": "1.3",
+    }
+
+
+def test_ratios_say_how_far_the_generator_is(finished):
+    summary = summarise(finished, minutes=0)
+    assert summary.metric == "frechet_random_conv (N = 900)"
+    assert summary.ratios("this generator") == (1.0, 1.0)
+    assert summary.ratios("real") == (4.0, 2.0)
+    assert summary.ratios("blurred_8x8") == (2.0, 3.0)
+
+
+def test_both_shapes_show_every_row(finished):
+    summary = summarise(finished, minutes=0)
+    assert "| reals blurred to 8×8 (the mark) | 1 | 2× | 1 | 3× |" in summary.markdown().splitlines()
+    console = Console(width=120)
+    with console.capture() as capture:
+        console.print(summary)
+    shown = [" ".join(line.replace("│", " ").split()) for line in capture.get().splitlines()]
+    assert "real against real (the floor) 0.5 4× 1.5 2×" in shown
+    assert "run key abc" in shown

@@ -1,0 +1,102 @@
+"""load_params against each kind of bad file, and the meaning of every section."""
+
+import copy
+from pathlib import Path
+
+import pytest
+import yaml
+
+from components.config import InputError, load_params
+
+
+@pytest.fixture
+def content():
+    return yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
+
+
+def load(tmp_path, content):
+    path = tmp_path / "params.yaml"
+    path.write_text(content if isinstance(content, str) else yaml.safe_dump(content), encoding="utf-8")
+    return load_params(path)
+
+
+def test_the_projects_own_file_is_read_as_it_stands(content):
+    assert load_params("params.yaml").as_dict() == content
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("train: [", "not YAML"),
+        ("", "the file is None; allowed: a mapping"),
+        ("- 1\n", "allowed: a mapping"),
+        ("train: 3\n", "missing key ingest"),
+    ],
+)
+def test_files_that_are_no_params(tmp_path, text, message):
+    with pytest.raises(InputError, match=message) as caught:
+        load(tmp_path, text)
+    assert "\n" not in str(caught.value)
+
+
+def test_no_file(tmp_path):
+    with pytest.raises(InputError, match=r"absent.yaml: No such file"):
+        load_params(tmp_path / "absent.yaml")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("train.batchsize", 3, r"unknown key train.batchsize; allowed: arch, batch"),
+        ("trian", {}, r"unknown key trian; allowed: ingest, preprocess"),
+        ("train.batch", None, "train.batch is None; allowed: a whole number"),
+        ("train.batch", "32", "train.batch is '32'; allowed: a whole number"),
+        ("train.batch", 32.0, r"train.batch is 32.0; allowed: a whole number"),
+        ("train.batch", True, "train.batch is True; allowed: a whole number"),
+        ("train.batch", 30, "a multiple of 4"),
+        ("train.total_kimg", "many", "allowed: a number"),
+        ("train.total_kimg", float("nan"), "allowed: a number"),
+        ("train.total_kimg", 0, "above 0"),
+        ("train.arch", "vae", "allowed: stylegan"),
+        ("train.dtype", "int8", "allowed: float32, bfloat16"),
+        ("train.seed", -1, "0 to 2147483647"),
+        ("train.style_mixing", 1.5, "0 to 1"),
+        ("train.start_resolution", 64, "at most preprocess.resolution, 32"),
+        ("preprocess.resolution", 48, "a power of two from 8 to 1024"),
+        ("preprocess.resolution", 2048, "a power of two from 8 to 1024"),
+        ("preprocess.background", "white", '"#rrggbb"'),
+        ("preprocess.holdout", 0.9, "at most 0.5"),
+        ("execution.device", "tpu", "auto, cpu, cuda"),
+        ("execution.workers", 0, "at least 1"),
+        ("execution.workers", 3, "train.batch is 32; allowed: a multiple of 12"),
+        ("evaluate.extractor", "fid", "allowed: random_conv"),
+        ("evaluate.samples", 1, "at least 2"),
+        ("register.model", "a/b", "letters, digits"),
+        ("ingest", 5, "ingest is 5; allowed: a mapping"),
+        ("ingest.source", "", "a path"),
+    ],
+)
+def test_bad_values_are_named_with_what_is_allowed(tmp_path, content, key, value, message):
+    changed = copy.deepcopy(content)
+    *path, last = key.split(".")
+    section = changed
+    for name in path:
+        section = section[name]
+    section[last] = value
+    with pytest.raises(InputError, match=message) as caught:
+        load(tmp_path, changed)
+    assert "\n" not in str(caught.value)
+
+
+def test_every_missing_key_is_named(tmp_path, content):
+    for section, values in content.items():
+        for name in values:
+            changed = copy.deepcopy(content)
+            del changed[section][name]
+            with pytest.raises(InputError, match=f"missing key {section}.{name}"):
+                load(tmp_path, changed)
+
+
+def test_background_as_values(content, tmp_path):
+    content["preprocess"]["background"] = "#0aFF80"
+    assert load(tmp_path, content).preprocess.background_rgb == (10, 255, 128)

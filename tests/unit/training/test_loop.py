@@ -1,0 +1,119 @@
+"""The training loop: exact resume, growth in its records, learning that beats chance."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from components.config import load_params
+from components.data.dataset import ImageSet
+from components.training import state
+from components.training.loop import Trainer
+
+TINY = replace(
+    load_params("params.yaml").train,
+    batch=8,
+    total_kimg=0.16,
+    channel_base=64,
+    channel_max=8,
+    latent_dim=8,
+    start_resolution=8,
+    stable_kimg=0.04,
+    fade_kimg=0.04,
+    ema_kimg=0.02,
+)
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def data():
+    """Discs of random place and colour on white, 16²."""
+    random = np.random.default_rng(0)
+    y, x = np.mgrid[:16, :16]
+    images = np.full((50, 16, 16, 3), 255, np.uint8)
+    for image in images:
+        inside = (x - random.integers(5, 11)) ** 2 + (y - random.integers(5, 11)) ** 2 < 16
+        image[inside] = random.integers(0, 200, 3)
+    return ImageSet([images], "digest")
+
+
+def finish(trainer):
+    return list(trainer.run(tick_kimg=0.016))
+
+
+def comparable(record):
+    return {key: value for key, value in record.items() if key not in ("images_per_s", "seconds", "time", "memory_gib")}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("ticks", [1, 4, 7])
+def test_stopping_and_going_on_is_the_same_as_not_stopping(data, tmp_path, dtype, ticks):
+    config = replace(TINY, dtype=dtype)
+    undisturbed = Trainer(config, data, CPU)
+    expected = finish(undisturbed)
+    first = Trainer(config, data, CPU)
+    run = first.run(tick_kimg=0.016)
+    seen = [next(run) for _ in range(ticks)]
+    state.save(first.state(), tmp_path / "000000001")
+    second = Trainer(config, data, CPU)
+    second.restore(state.load(tmp_path / "000000001"))
+    seen += finish(second)
+    assert [comparable(tick.record) for tick in seen] == [comparable(tick.record) for tick in expected]
+    for one, other in zip(seen, expected, strict=True):
+        np.testing.assert_array_equal(one.grid, other.grid)
+    for name, tensor in undisturbed.state().tensors.items():
+        torch.testing.assert_close(second.state().tensors[name], tensor, rtol=0, atol=0, msg=name)
+
+
+def test_records_show_every_level_and_its_fade(data):
+    records = [tick.record for tick in finish(Trainer(TINY, data, CPU))]
+    assert [record["nimg"] for record in records] == [16, 32, 48, 64, 80, 96, 112, 128, 144, 160]
+    assert {(record["resolution"], record["alpha"] < 1) for record in records} == {(8, False), (16, True), (16, False)}
+
+
+def test_a_raised_target_goes_on_and_a_reached_one_does_nothing(data):
+    trainer = Trainer(TINY, data, CPU)
+    ticks = finish(trainer)
+    assert [tick.done for tick in ticks] == [False] * 9 + [True]
+    assert finish(trainer) == []
+    raised = Trainer(replace(TINY, total_kimg=0.2), data, CPU)
+    raised.restore(trainer.state())
+    assert finish(raised)[-1].record["nimg"] == 200
+    assert torch.equal(
+        Trainer(replace(TINY, total_kimg=0.2), data, CPU).generator.blocks["4"].constant,
+        Trainer(TINY, data, CPU).generator.blocks["4"].constant,
+    )
+
+
+def test_a_change_of_level_resets_the_optimisers(data):
+    trainer = Trainer(TINY, data, CPU)
+    while trainer.phase.resolution == 8:
+        trainer.step()
+    assert trainer.adam_d.state_dict()["state"][0]["step"] == trainer.nimg / trainer.config.batch
+    trainer.step()
+    assert all(entry["step"] == 1 for entry in trainer.adam_d.state_dict()["state"].values())
+
+
+def test_training_moves_the_generator_towards_the_data(data):
+    """The mean image of samples comes closer to the mean image of the reals than the untrained generator's."""
+    config = replace(TINY, total_kimg=6, stable_kimg=0.5, fade_kimg=0.5, channel_base=256, channel_max=16)
+    trainer = Trainer(config, data, CPU)
+
+    def distance():
+        reals = data[np.arange(50)].mean(0)
+        return np.abs(trainer.sample_grid(replace_phase(trainer)).mean(0) - reals).mean()
+
+    def replace_phase(trainer):
+        return replace(trainer.phase, resolution=16, alpha=1.0)
+
+    before = distance()
+    list(trainer.run(tick_kimg=2))
+    assert distance() < before / 3
+
+
+def test_a_loss_that_is_not_finite_ends_the_run(data):
+    trainer = Trainer(TINY, data, CPU)
+    trainer.discriminator.blocks["4"].logit.bias.data.fill_(float("nan"))
+    with pytest.raises(FloatingPointError, match=r"not finite at 0\.0 kimg"):
+        finish(trainer)
