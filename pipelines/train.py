@@ -32,9 +32,7 @@ def main() -> None:
     reached = saved.numbers["nimg"] if saved else 0
     print(f"run {key}: {reached / 1000:g} of {target:g} kimg shown, {len(data)} images of {data.shape[1]}²")
     if reached - phase_at(reached - 1, params.train, data.shape[1]).batch >= target * 1000:
-        raise InputError(
-            f"train.total_kimg is {target:g}; run {key} stands at {reached / 1000:g}; allowed: at least that"
-        )
+        raise InputError(f"train.total_kimg is {target:g}; allowed: at least {reached / 1000:g}, where run {key} stands")
     if reached < target * 1000:
         train(params, run, data.digest)
         saved, _ = state.latest(run / "checkpoints")
@@ -50,10 +48,7 @@ def main() -> None:
 def train(params: Params, run: Path, data_digest: str) -> None:
     """Trains to the target under Ray, with a bar, and with MLflow's curves kept up to date."""
     mirror = runs.mirror(run.name, asdict(params.train), data_digest, run)
-    with (
-        cluster(params.execution) as share,
-        following(run / "metrics.jsonl", params.train.total_kimg, mirror),
-    ):
+    with cluster(params.execution) as share, following(run / "metrics.jsonl", params.train.total_kimg, mirror):
         fit(Job(train=params.train, execution=params.execution, share=share, shards=SHARDS.resolve(), run=run))
 
 

@@ -37,7 +37,8 @@ def _channels(resolution: int, channel_base: int, channel_max: int) -> int:
 
 def _resolutions(resolution: int) -> list[int]:
     """4, 8, … up to the resolution."""
-    assert resolution >= 4 and math.log2(resolution).is_integer()
+    assert resolution >= 4, resolution
+    assert math.log2(resolution).is_integer(), resolution
     return [2**power for power in range(2, int(math.log2(resolution)) + 1)]
 
 

@@ -80,16 +80,19 @@ def mirror(run_key: str, train: Mapping[str, Any], data_digest: str, run_dir: Pa
 
     Whatever MLflow refuses is said once and sent by a later call; it never ends the training.
     """
-    complained: list[str] = []
+    described = complained = False
 
     def update() -> None:
+        nonlocal described, complained
         try:
-            describe(run_key, train, data_digest)
+            if not described:
+                describe(run_key, train, data_digest)
+                described = True
             sync_metrics(run_key, run_dir)
         except Exception as error:  # an unreachable server, a full disk, a store of artifacts that says no
             if not complained:
-                complained.append(str(error))
                 print(f"MLflow does not take the curves now; they are sent later: {str(error).splitlines()[0]}")
+            complained = True
 
     return update
 

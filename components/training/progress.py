@@ -38,7 +38,7 @@ def _follow(metrics: Path, total_kimg: float, on_tick: Callable[[], None], stop:
             for start in read(starts)[starts_shown:]:
                 starts_shown += 1
                 tqdm.write(
-                    "\n".join([*start["refused"], f"{start['workers']} workers go on from {start['nimg']} images"])
+                    "\n".join([*start["refused"], f"workers: {start['workers']}, from image {start['nimg']} on"])
                 )
             records = [record for record in read(metrics) if record["nimg"] > shown]
             for record in records:

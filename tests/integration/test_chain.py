@@ -1,0 +1,126 @@
+"""The chain through both of its doors, on a tiny configuration: what runs, what does not, and what is kept."""
+
+import json
+import re
+import shutil
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from components.data.procedural import draw_creature
+
+CREATURES = 80
+STAGES = ["ingest", "preprocess", "train", "evaluate", "register"]
+
+
+@pytest.fixture(scope="module")
+def chain(module_project):
+    """The project with a folder of pictures as its source, after the flow has run once."""
+    folder = module_project.path / "pictures"
+    folder.mkdir()
+    for index in range(CREATURES):
+        add_picture(folder, index)
+    (folder / "broken.png").write_bytes(b"not a picture")
+    shutil.copy(folder / "0.png", folder / "copy.png")
+    module_project.set({"ingest.source": "pictures", "preprocess.holdout": 0.2})
+    module_project.flow = module_project.run(sys.executable, "-m", "flows")
+    return module_project
+
+
+def add_picture(folder, index):
+    Image.fromarray(draw_creature(7, index, 32)).save(folder / f"{index}.png")
+
+
+def repro(project):
+    """Runs dvc repro; returns the stages that ran."""
+    done = project.run(sys.executable, "-m", "dvc", "repro")
+    assert done.returncode == 0, done.stdout
+    return re.findall(r"Running stage '(\w+)'", done.stdout)
+
+
+def read(project, name):
+    return json.loads((project.path / name).read_text())
+
+
+def history(project):
+    run = project.path / "runs" / read(project, "models/candidate/training.json")["run_key"]
+    return [
+        [json.loads(line) for line in (run / name).read_text().splitlines()]
+        for name in ("metrics.jsonl", "starts.jsonl")
+    ]
+
+
+@pytest.mark.timeout(600)
+def test_the_flow_runs_every_stage_and_ends_with_a_table(chain):
+    output = chain.flow.stdout
+    assert chain.flow.returncode == 0, output
+    assert re.findall(r"Running stage '(\w+)'", output) == STAGES
+    run_key = read(chain, "models/candidate/training.json")["run_key"]
+    table = output[output.rindex("┏") :]
+    for expected in (run_key, "kimg", "images/s", "bestiary-generator version 1", "mlflow ui", "reports/pictures"):
+        assert expected in table
+    assert {path.name for path in (chain.path / "reports/pictures").iterdir()} >= {"samples.png", "reals.png"}
+
+
+def test_the_data_is_all_accounted_for(chain):
+    report = read(chain, "data/shards/report.json")
+    assert report["in"] == CREATURES + 2 == report["kept"] + report["rejected"] + report["duplicates"]
+    assert (report["kept"], report["rejected"], report["duplicates"]) == (CREATURES, 1, 1)
+    rejected = (chain.path / "data/shards/rejected.jsonl").read_text()
+    assert json.loads(rejected)["name"] == "broken.png"
+    shard = np.load(chain.path / "data/shards/train-00000.npy")
+    assert (shard.dtype, shard.shape[1:]) == (np.uint8, (16, 16, 3))
+
+
+def test_the_history_shows_every_level_and_a_fade_at_each(chain):
+    metrics, starts = history(chain)
+    assert {(line["resolution"], line["alpha"] < 1) for line in metrics} == {(8, False), (16, True), (16, False)}
+    assert [line["nimg"] for line in starts] == [0]
+    assert all(np.isfinite(line[name]) for line in metrics for name in ("loss_g", "loss_d", "r1", "images_per_s"))
+
+
+def test_after_the_flow_dvc_has_nothing_to_do(chain):
+    status = chain.run(sys.executable, "-m", "dvc", "status")
+    assert "Data and pipelines are up to date." in status.stdout, status.stdout
+    assert repro(chain) == []
+
+
+def test_an_execution_value_runs_nothing(chain):
+    chain.set({"execution.tick_kimg": 0.2, "execution.keep_checkpoints": 5})
+    assert repro(chain) == []
+
+
+@pytest.mark.timeout(600)
+def test_raising_the_target_goes_on_from_where_the_run_stood(chain):
+    before = read(chain, "models/candidate/training.json")
+    chain.set({"train.total_kimg": 0.6})
+    assert repro(chain) == STAGES[2:]
+    after = read(chain, "models/candidate/training.json")
+    assert after["run_key"] == before["run_key"]
+    assert (before["nimg"], after["nimg"]) == (400, 600)
+    metrics, starts = history(chain)
+    assert [line["nimg"] for line in starts] == [0, 400]
+    assert [line["nimg"] for line in metrics] == sorted({line["nimg"] for line in metrics})
+    assert read(chain, "reports/registered.json")["version"] == 2
+
+
+@pytest.mark.timeout(600)
+def test_a_train_param_and_a_new_picture(chain):
+    """A train param makes a new run of the stages from train on; a picture in the source folder runs everything."""
+    first = read(chain, "models/candidate/training.json")["run_key"]
+    chain.set({"train.learning_rate": 0.001, "train.total_kimg": 0.2})
+    assert repro(chain) == STAGES[2:]
+    second = read(chain, "models/candidate/training.json")["run_key"]
+    add_picture(chain.path / "pictures", CREATURES)
+    assert repro(chain) == STAGES
+    third = read(chain, "models/candidate/training.json")["run_key"]
+    assert len({first, second, third}) == 3
+    assert read(chain, "data/shards/report.json")["kept"] == CREATURES + 1
+
+
+def test_after_dvc_the_flow_runs_nothing(chain):
+    done = chain.run(sys.executable, "-m", "flows")
+    assert done.returncode == 0, done.stdout
+    assert "Running stage" not in done.stdout

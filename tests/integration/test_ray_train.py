@@ -1,0 +1,141 @@
+"""Real Ray workers: one killed in mid-run, and a step that does not depend on how many there are."""
+
+import json
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from components import processes
+
+SCRIPT = """
+import sys, numpy as np, torch, torch.distributed as dist
+from components.config import load_params
+from components.data.dataset import ImageSet
+from components.training import state
+from components.training.loop import Trainer
+from pathlib import Path
+
+rank, world, out = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
+torch.set_num_threads(1)
+if world > 1:
+    dist.init_process_group("gloo", init_method=f"file://{out}/store", rank=rank, world_size=world)
+data = ImageSet.open(Path("data/shards"), "train")
+trainer = Trainer(load_params().train, data, torch.device("cpu"), rank=rank, world=world)
+while trainer.nimg < 200:
+    trainer.step()
+if rank == 0:
+    state.save(trainer.state(), out / f"world{world}")
+if world > 1:
+    dist.destroy_process_group()
+"""
+
+
+@pytest.fixture
+def prepared(project):
+    """The tiny project with its shards made."""
+    for stage in ("ingest", "preprocess"):
+        done = project.run(sys.executable, "-m", f"pipelines.{stage}")
+        assert done.returncode == 0, done.stdout
+    return project
+
+
+def test_a_step_is_the_same_on_one_worker_and_on_two(prepared, tmp_path):
+    """Up to rounding, through a level change, a fade, minibatch stddev, style mixing and w_avg."""
+    env = processes.environment(PYTHONPATH=str(prepared.path))
+    for world in (1, 2):
+        workers = [
+            subprocess.Popen([sys.executable, "-c", SCRIPT, str(rank), str(world), tmp_path], cwd=prepared.path, env=env)
+            for rank in range(world)
+        ]
+        assert [worker.wait() for worker in workers] == [0] * world
+    one, two = (load_file(tmp_path / f"world{world}/state.safetensors") for world in (1, 2))
+    assert one.keys() == two.keys()
+    for name, tensor in one.items():
+        torch.testing.assert_close(two[name], tensor, atol=2e-3, rtol=2e-3, msg=name)
+
+
+def start(project):
+    env = processes.environment(PYTHONPATH=str(project.path))
+    return subprocess.Popen(
+        [sys.executable, "-m", "pipelines.train"],
+        cwd=project.path,
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def train_workers(process):
+    """The Ray processes under a stage that run the training function."""
+    return [
+        child
+        for child in psutil.Process(process.pid).children(recursive=True)
+        if child.status() != psutil.STATUS_ZOMBIE and "RayTrainWorker" in " ".join(child.cmdline())
+    ]
+
+
+def wait_for(condition, timeout_s=120):
+    deadline = time.monotonic() + timeout_s
+    while not (found := condition()):
+        assert time.monotonic() < deadline, "timed out"
+        time.sleep(0.02)
+    return found
+
+
+@pytest.mark.timeout(600)
+def test_a_killed_worker_costs_no_more_than_its_last_ticks(prepared):
+    prepared.set({"execution.workers": 2, "train.total_kimg": 3, "execution.checkpoint_kimg": 0.2})
+    stage = start(prepared)
+    output, _ = stage.communicate()
+    assert stage.returncode == 0, output
+    (run,) = (prepared.path / "runs").iterdir()
+    undisturbed = (prepared.path / "models/candidate/generator.safetensors").read_bytes()
+    curve = [comparable(line) for line in lines(run / "metrics.jsonl")]
+    assert [line["workers"] for line in lines(run / "starts.jsonl")] == [2]
+
+    run.rename(prepared.path / "undisturbed")
+    stage = start(prepared)
+    wait_for(lambda: list(run.glob("checkpoints/[0-9]*")))
+    train_workers(stage)[-1].kill()
+    output, _ = stage.communicate()
+    assert stage.returncode == 0, output
+    starts = lines(run / "starts.jsonl")
+    assert [line["workers"] for line in starts] == [2, 2]
+    assert starts[0]["nimg"] == 0
+    assert 0 < starts[1]["nimg"] < 3000
+    assert [comparable(line) for line in lines(run / "metrics.jsonl")] == curve
+    assert (prepared.path / "models/candidate/generator.safetensors").read_bytes() == undisturbed
+
+
+def lines(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def comparable(line):
+    return {name: value for name, value in line.items() if name not in ("images_per_s", "memory_gib", "seconds", "time")}
+
+
+def test_a_gpu_asked_for_where_there_is_none(prepared):
+    if torch.cuda.is_available():
+        pytest.skip("a CUDA device is here")
+    prepared.set({"execution.device": "cuda"})
+    done = prepared.run(sys.executable, "-m", "pipelines.train")
+    assert done.returncode == 2
+    assert "error: execution.device is 'cuda' and there is no GPU here; allowed: cpu, auto" in done.stdout
+    assert "Traceback" not in done.stdout
+    assert not (prepared.path / "models").exists()
+
+
+def test_lowering_the_target_below_the_run_is_refused(prepared):
+    prepared.set({"train.total_kimg": 0.2})
+    assert prepared.run(sys.executable, "-m", "pipelines.train").returncode == 0
+    prepared.set({"train.total_kimg": 0.1})
+    done = prepared.run(sys.executable, "-m", "pipelines.train")
+    assert done.returncode == 2
+    assert "error: train.total_kimg is 0.1; allowed: at least 0.2" in done.stdout
