@@ -32,7 +32,9 @@ def main() -> None:
     reached = saved.numbers["nimg"] if saved else 0
     print(f"run {key}: {reached / 1000:g} of {target:g} kimg shown, {len(data)} images of {data.shape[1]}²")
     if reached - phase_at(reached - 1, params.train, data.shape[1]).batch >= target * 1000:
-        raise InputError(f"train.total_kimg is {target:g}; allowed: at least {reached / 1000:g}, where run {key} stands")
+        raise InputError(
+            f"train.total_kimg is {target:g}; allowed: at least {reached / 1000:g}, where run {key} stands"
+        )
     if reached < target * 1000:
         train(params, run, data.digest)
         saved, _ = state.latest(run / "checkpoints")

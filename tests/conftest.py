@@ -29,6 +29,7 @@ TINY = {  # the whole chain in a few seconds beside its imports
     "train.fade_kimg": 0.1,
     "train.ema_kimg": 0.1,
     "execution.device": "cpu",
+    "execution.workers": 1,
     "execution.threads": 1,
     "execution.tick_kimg": 0.1,
     "execution.checkpoint_kimg": 0.2,

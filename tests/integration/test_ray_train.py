@@ -49,7 +49,9 @@ def test_a_step_is_the_same_on_one_worker_and_on_two(prepared, tmp_path):
     env = processes.environment(PYTHONPATH=str(prepared.path))
     for world in (1, 2):
         workers = [
-            subprocess.Popen([sys.executable, "-c", SCRIPT, str(rank), str(world), tmp_path], cwd=prepared.path, env=env)
+            subprocess.Popen(
+                [sys.executable, "-c", SCRIPT, str(rank), str(world), tmp_path], cwd=prepared.path, env=env
+            )
             for rank in range(world)
         ]
         assert [worker.wait() for worker in workers] == [0] * world
@@ -118,7 +120,9 @@ def lines(path):
 
 
 def comparable(line):
-    return {name: value for name, value in line.items() if name not in ("images_per_s", "memory_gib", "seconds", "time")}
+    return {
+        name: value for name, value in line.items() if name not in ("images_per_s", "memory_gib", "seconds", "time")
+    }
 
 
 def test_a_gpu_asked_for_where_there_is_none(prepared):

@@ -7,7 +7,7 @@ import pytest
 from components.cluster import Share, share_of
 from components.config import InputError, load_params
 
-EXECUTION = load_params("params.yaml").execution
+EXECUTION = replace(load_params("params.yaml").execution, workers=1)
 
 
 @pytest.mark.parametrize(
