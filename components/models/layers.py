@@ -66,16 +66,15 @@ class EqualConv2d(nn.Module):
         weight = (self.weight * self.scale).to(x.dtype)
         bias = None if self.bias is None else self.bias.to(x.dtype)
         if self.resample == "up":
-            return F.conv_transpose2d(x, _widen(weight.flip(2, 3)).transpose(0, 1), bias, stride=2, padding=1)
+            return F.conv_transpose2d(x, 4 * _widen(weight.flip(2, 3)).transpose(0, 1), bias, stride=2, padding=1)
         if self.resample == "down":
-            return F.conv2d(x, _widen(weight) / 4, bias, stride=2, padding=1)
+            return F.conv2d(x, _widen(weight), bias, stride=2, padding=1)
         return F.conv2d(x, weight, bias, padding=weight.shape[-1] // 2)
 
 
 def _widen(weight: Tensor) -> Tensor:
-    """A [O, I, k, k] kernel convolved with a 2×2 kernel of ones: [O, I, k + 1, k + 1]."""
-    padded = F.pad(weight, (1, 1, 1, 1))
-    return padded[..., 1:, 1:] + padded[..., :-1, 1:] + padded[..., 1:, :-1] + padded[..., :-1, :-1]
+    """A [O, I, k, k] kernel convolved with the kernel of a 2×2 mean: [O, I, k + 1, k + 1]."""
+    return F.avg_pool2d(weight, 2, stride=1, padding=1)
 
 
 def blur(x: Tensor) -> Tensor:

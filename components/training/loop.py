@@ -32,7 +32,7 @@ from components.training.growth import Phase, phase_at
 from components.training.losses import discriminator_loss, generator_loss, r1_penalty
 from components.training.state import State
 
-ADAM = {"betas": (0.0, 0.99), "eps": 1e-8, "foreach": True}
+ADAM = {"betas": (0.0, 0.99), "eps": 1e-8, "fused": True}
 GRID = (4, 8)  # rows and columns of the sample grid
 GRID_PSI = 0.7
 STATISTICS = ("loss_g", "loss_d", "r1", "sign_real", "sign_fake")

@@ -68,7 +68,7 @@ def test_no_file(tmp_path):
         ("preprocess.holdout", 0.9, "at most 0.5"),
         ("execution.device", "tpu", "auto, cpu, cuda"),
         ("execution.workers", 0, "at least 1"),
-        ("execution.workers", 3, "train.batch is 8; allowed: a multiple of 12"),
+        ("execution.workers", 3, "train.batch is 16; allowed: a multiple of 12"),
         ("evaluate.extractor", "fid", "allowed: random_conv"),
         ("evaluate.samples", 1, "at least 2"),
         ("register.model", "a/b", "letters, digits"),
