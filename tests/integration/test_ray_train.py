@@ -82,7 +82,7 @@ def train_workers(process):
     ]
 
 
-def wait_for(condition, timeout_s=120):
+def wait_for(condition, timeout_s=400):
     deadline = time.monotonic() + timeout_s
     while not (found := condition()):
         assert time.monotonic() < deadline, "timed out"
@@ -90,7 +90,6 @@ def wait_for(condition, timeout_s=120):
     return found
 
 
-@pytest.mark.timeout(600)
 def test_a_killed_worker_costs_no_more_than_its_last_ticks(prepared):
     prepared.set({"execution.workers": 2, "train.total_kimg": 3, "execution.checkpoint_kimg": 0.2})
     stage = start(prepared)
