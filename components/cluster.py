@@ -65,9 +65,14 @@ def share_of(execution: Execution, nodes: list[tuple[int, int]]) -> Share:
     if execution.device == "cuda" and gpus == 0:
         raise InputError("execution.device is 'cuda' and there is no GPU here; allowed: cpu, auto")
     device = "cuda" if gpus and execution.device != "cpu" else "cpu"
-    available = min(gpus, cpus) if device == "cuda" else cpus
-    if execution.workers > available:
+
+    def room(cpus_each: int) -> int:
+        """How many workers of so many CPUs (and a GPU) the nodes hold."""
+        return sum(min(cpu // cpus_each, gpu if device == "cuda" else cpu) for cpu, gpu in nodes)
+
+    workers = min(execution.workers, room(1)) if execution.device == "auto" and device == "cuda" else execution.workers
+    if not 1 <= workers <= room(1):
         unit = "GPUs" if device == "cuda" else "CPUs"
-        raise InputError(f"execution.workers is {execution.workers}; allowed: 1 to {available}, the {unit} here")
-    cpus_each = min(cpus // execution.workers, max(count for count, _ in nodes))
-    return Share(device=device, workers=execution.workers, cpus=cpus_each, threads=execution.threads or cpus_each)
+        raise InputError(f"execution.workers is {workers}; allowed: 1 to {room(1)}, the {unit} here")
+    cpus_each = max(count for count in range(1, cpus + 1) if room(count) >= workers)
+    return Share(device=device, workers=workers, cpus=cpus_each, threads=execution.threads or cpus_each)

@@ -177,6 +177,12 @@ class Params:
             f"at most preprocess.resolution, {self.preprocess.resolution}",
         )
         _check(
+            self.train.channel_base >= self.preprocess.resolution,
+            "train.channel_base",
+            self.train.channel_base,
+            f"at least preprocess.resolution, {self.preprocess.resolution}",
+        )
+        _check(
             self.train.batch % (4 * self.execution.workers) == 0,
             "train.batch",
             self.train.batch,

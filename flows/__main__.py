@@ -16,7 +16,7 @@ from rich.console import Console
 from components import processes
 from components.config import InputError, load_params
 
-SERVER_TIMEOUT_S = 180.0
+SERVER_TIMEOUT_S = 300.0
 
 
 def main() -> int:

@@ -64,24 +64,35 @@ def summarise(project: Path, *, minutes: float) -> Summary:
     """Reads the outputs of a finished chain."""
     metrics = _json(project / "reports/metrics.json")
     registered = _json(project / "reports/registered.json")
-    run_key = _json(project / "models/candidate/training.json")["run_key"]
+    training = _json(project / "models/candidate/training.json")
+    run_key, nimg = training["run_key"], training["nimg"]
     run = project / "runs" / run_key
-    last = json.loads((run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[-1])
-    pictures = [*sorted((project / "reports/pictures").glob("*.png")), *sorted((run / "grids").glob("*.png"))[-1:]]
+    grid = run / "grids" / f"{nimg:09d}.png"
+    pictures = [*sorted((project / "reports/pictures").glob("*.png")), *([grid] if grid.exists() else [])]
     metric = next(name for name in metrics["train"] if name != "baselines")
     values = {"this generator": tuple(float(metrics[split][metric]) for split in SPLITS)}
     for name in metrics["train"]["baselines"]:
         values[name] = tuple(float(metrics[split]["baselines"][name]) for split in SPLITS)
     facts = {
         "run key": run_key,
-        "kimg": f"{last['kimg']:g}",
-        "images/s": f"{last['nimg'] / last['seconds']:.1f}",
+        "kimg": f"{nimg / 1000:g}",
+        "images/s": _images_per_s(run / "metrics.jsonl", nimg),
         "model": f"{registered['model']} version {registered['version']}, alias {registered['alias']}",
         "pictures": "\n".join(str(path.relative_to(project)) for path in pictures),
         "look at it all": ".venv/bin/mlflow ui",
         "minutes": f"{minutes:.1f}",
     }
     return Summary(facts=facts, metric=f"{metric} (N = {metrics['samples']})", values=values)
+
+
+def _images_per_s(metrics: Path, nimg: int) -> str:
+    """Over the whole run up to nimg; a candidate that came from DVC's cache may have no run here."""
+    if metrics.exists():
+        for line in metrics.read_text(encoding="utf-8").splitlines():
+            record = json.loads(line)
+            if record["nimg"] == nimg:
+                return f"{nimg / record['seconds']:.1f}"
+    return "–"
 
 
 def _json(path: Path) -> Any:

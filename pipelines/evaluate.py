@@ -35,12 +35,14 @@ def main() -> None:
     params = load_params().evaluate
     train, holdout = ImageSet.open(SHARDS, "train"), ImageSet.open(SHARDS, "holdout")
     generator = load_generator(CANDIDATE)
-    run = json.loads((CANDIDATE / "training.json").read_text())
+    try:
+        run = json.loads((CANDIDATE / "training.json").read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(f"{CANDIDATE}/training.json: {error}; allowed: what the train stage writes") from None
     if run["data_digest"] != train.digest:
         raise InputError(f"{CANDIDATE} was trained on other data than {SHARDS}; allowed: the same: run the train stage")
     report = measure(params, train, holdout, partial(sample, generator), partial(sample, untrained()))
     report |= {"run_key": run["run_key"], "nimg": run["nimg"]}
-
     reals = train[split_train(len(train), params.samples).aside[:64]]
     fakes = sample(generator, range(64), params.psi)
     few = min(12, len(reals))

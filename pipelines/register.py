@@ -18,8 +18,8 @@ CANDIDATE, REPORTS = Path("models/candidate"), Path("reports")
 def _read(path: Path) -> dict[str, Any]:
     try:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}; the stages before this one write it: dvc repro") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: {error}; the stages before this one write it: dvc repro") from None
     return content
 
 

@@ -13,7 +13,7 @@ from components.data.dataset import ImageSet
 from components.data.files import replacing, write_json
 from components.tracking import runs
 from components.training import state
-from components.training.growth import phase_at
+from components.training.growth import batch_at
 from components.training.identity import code_digest, run_key
 from components.training.progress import following
 from components.training.ray_trainer import Job, fit
@@ -31,10 +31,8 @@ def main() -> None:
     saved, _ = state.latest(run / "checkpoints")
     reached = saved.numbers["nimg"] if saved else 0
     print(f"run {key}: {reached / 1000:g} of {target:g} kimg shown, {len(data)} images of {data.shape[1]}²")
-    if reached - phase_at(reached - 1, params.train, data.shape[1]).batch >= target * 1000:
-        raise InputError(
-            f"train.total_kimg is {target:g}; allowed: at least {reached / 1000:g}, where run {key} stands"
-        )
+    if reached - batch_at(params.train.start_resolution, params.train, data.shape[1]) >= target * 1000:
+        raise InputError(f"train.total_kimg is {target}; allowed: at least {reached / 1000}, where run {key} stands")
     if reached < target * 1000:
         train(params, run, data.digest)
         saved, _ = state.latest(run / "checkpoints")

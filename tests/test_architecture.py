@@ -97,7 +97,10 @@ def closure(module, top_level_only=False):
 
 def stage_code(stage):
     """The files that a stage's code is made of, as dvc.yaml lists them."""
-    return sorted(str(MODULES[name].relative_to(ROOT)) for name in closure(f"pipelines.{stage}"))
+    modules = closure(f"pipelines.{stage}")
+    if "components.tracking.packaging" in modules:
+        modules |= closure("components.tracking.served_model")  # packed into the model by its path
+    return sorted(str(MODULES[name].relative_to(ROOT)) for name in modules)
 
 
 def longest(prefixes, module):

@@ -20,6 +20,8 @@ def replacing(folder: Path) -> Iterator[Path]:
     """
     fresh = folder.with_name(f".{folder.name}.partial")
     old = folder.with_name(f".{folder.name}.old")
+    if old.exists() and not folder.exists():  # killed between the two renames
+        old.rename(folder)
     for leftover in (fresh, old):
         shutil.rmtree(leftover, ignore_errors=True)
     fresh.mkdir(parents=True)

@@ -191,7 +191,7 @@ class Trainer:
         """Trains to the target, and yields after every tick_kimg thousand images and at the end.
 
         Raises:
-            FloatingPointError: a loss is no longer finite.
+            FloatingPointError: a loss or a weight is no longer finite.
         """
         target, tick = self.config.total_kimg * 1000, tick_kimg * 1000
         while self.nimg < target:
@@ -223,8 +223,9 @@ class Trainer:
             dist.all_reduce(self._sums)
         means = (self._sums[:-1] / self._sums[-1]).tolist()
         self._sums.zero_()
-        if not np.isfinite(means).all():
-            raise FloatingPointError(f"a loss is not finite at {self.nimg / 1000:.1f} kimg: {means}")
+        weights = torch.stack([p.detach().sum() for module in self._modules().values() for p in module.parameters()])
+        if not np.isfinite([*means, weights.sum().item()]).all():
+            raise FloatingPointError(f"a loss or weight is not finite at {self.nimg / 1000:.1f} kimg: {means}")
         return dict(zip(STATISTICS, means, strict=True))
 
     @torch.no_grad()

@@ -8,6 +8,8 @@ from is always the newest whole checkpoint there.
 from __future__ import annotations
 
 import json
+import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,6 +81,7 @@ def _worker(settings: dict[str, Job]) -> None:
         trainer.restore(saved)
     if rank == 0:
         _rewind(job.run / "metrics.jsonl", trainer.nimg)
+        _rewind(job.run / "starts.jsonl", sys.maxsize)
         _append(job.run / "starts.jsonl", {"nimg": trainer.nimg, "workers": world, "refused": refused})
     checkpointed = trainer.nimg
     for tick in trainer.run(tick_kimg=job.execution.tick_kimg):
@@ -104,6 +107,8 @@ def _append(path: Path, record: Mapping[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(record) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _rewind(metrics: Path, nimg: int) -> None:

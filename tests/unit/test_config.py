@@ -61,6 +61,7 @@ def test_no_file(tmp_path):
         ("train.dtype", "int8", "allowed: float32, bfloat16"),
         ("train.seed", -1, "0 to 2147483647"),
         ("train.style_mixing", 1.5, "0 to 1"),
+        ("train.channel_base", 16, "at least preprocess.resolution, 32"),
         ("train.start_resolution", 64, "at most preprocess.resolution, 32"),
         ("preprocess.resolution", 48, "a power of two from 8 to 1024"),
         ("preprocess.resolution", 2048, "a power of two from 8 to 1024"),

@@ -19,7 +19,7 @@ DAEMON = "import os, sys\nif os.fork(): sys.exit()\nos.setsid()\nif os.fork(): o
 STUBBORN = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + SLEEPER
 
 
-def until(condition, timeout_s=20.0):
+def until(condition, timeout_s=120.0):
     """Waits for a condition and returns its value."""
     deadline = time.monotonic() + timeout_s
     while not (value := condition()):
@@ -134,7 +134,7 @@ def test_an_exception_in_a_callback_ends_the_command(tmp_path):
 def test_a_service_stops_with_its_context_daemons_included(tmp_path):
     pid = tmp_path / "pid"
     server = f"import subprocess, time; subprocess.Popen({python(DAEMON, pid)!r}); time.sleep(600)"
-    with processes.service(python(server), ready=pid.exists, timeout_s=20, log=tmp_path / "log"):
+    with processes.service(python(server), ready=pid.exists, timeout_s=120, log=tmp_path / "log"):
         daemon = pid_in(pid)
         assert not gone(daemon)
     assert gone(daemon)
@@ -142,7 +142,7 @@ def test_a_service_stops_with_its_context_daemons_included(tmp_path):
 
 def test_a_service_that_ends_early_says_so_with_its_log(tmp_path):
     command = python("print('port is taken'); raise SystemExit(3)")
-    never = processes.service(command, ready=lambda: False, timeout_s=20, log=tmp_path / "log")
+    never = processes.service(command, ready=lambda: False, timeout_s=120, log=tmp_path / "log")
     with pytest.raises(RuntimeError, match=r"(?s)ended with exit code 3.*port is taken"), never:
         pass
 
