@@ -45,8 +45,11 @@ def prepared(project):
 
 
 def test_a_step_is_the_same_on_one_worker_and_on_two(prepared, tmp_path):
-    """Two steps up to rounding, with fade, minibatch stddev, style mixing and w_avg."""
-    prepared.set({"train.stable_kimg": 0.004, "train.learning_rate": 0.001})
+    """The gradients of a step in a fade, up to rounding, with minibatch stddev, style mixing and R1; and w_avg.
+
+    With β1 = 0 Adam's first moment is the last gradient; at this rate the weights stay where they began.
+    """
+    prepared.set({"train.stable_kimg": 0.004, "train.fade_kimg": 0.016, "train.learning_rate": 1e-9})
     env = processes.environment(PYTHONPATH=str(prepared.path))
     for world in (1, 2):
         commands = [[sys.executable, "-c", SCRIPT, str(rank), str(world), str(tmp_path)] for rank in range(world)]
@@ -58,10 +61,14 @@ def test_a_step_is_the_same_on_one_worker_and_on_two(prepared, tmp_path):
                 worker.kill()
     one, two = (load_file(tmp_path / f"world{world}/state.safetensors") for world in (1, 2))
     assert one.keys() == two.keys()
-    for name, tensor in one.items():
-        if not name.startswith("adam_"):  # with β1 = 0 a gradient of rounding alone moves a weight by ± the rate
-            torch.testing.assert_close(two[name], tensor, atol=5e-3, rtol=1e-3, msg=name)
-            assert (two[name] - tensor).abs().mean() < 2e-5, name
+    gradients = [name for name in one if name.endswith("exp_avg")]
+    assert len(gradients) > 30
+    for name in gradients:
+        # A constant that begins uniform has a bias without gradient; instance norm magnifies its rounding to 1e-4.
+        torch.testing.assert_close(two[name], one[name], rtol=1e-4, atol=2e-4, msg=name)
+    assert sum(one[name].abs().max() > 0.002 for name in gradients) > 30
+    assert one["generator/w_avg"].abs().max() > 0
+    torch.testing.assert_close(two["generator/w_avg"], one["generator/w_avg"])
 
 
 def start(project):
