@@ -37,7 +37,7 @@ if pathlib.Path("linger").exists():
 if sys.argv[1] == "draw":
     write("data/raw", 1)
 else:
-    write("models/candidate/training.json", {"run_key": "abc"})
+    write("models/candidate/training.json", {"run_key": "abc", "nimg": 1000})
     write("runs/abc/metrics.jsonl", {"nimg": 1000, "kimg": 1.0, "seconds": 10.0})
     distances = {"frechet_random_conv": 2.0, "baselines": {"real": 0.5, "untrained": 8.0}}
     write("reports/metrics.json", {"samples": 10, "train": distances, "holdout": distances})

@@ -76,6 +76,7 @@ def metrics(own: float = 2.0, **changes) -> dict:
     split = {"frechet_random_conv": own, "baselines": BASELINES}
     return {
         **{"extractor": "random_conv", "extractor_digest": "e" * 64, "samples": 64, "data_digest": "d" * 64},
+        "holdout_digest": "h" * 64,
         **{"run_key": KEY, "nimg": 2000, "train": split, "holdout": split},
     } | changes
 
@@ -206,7 +207,7 @@ def test_a_better_one_takes_over_and_a_worse_one_does_not():
 
 @pytest.mark.parametrize(
     ("change", "what"),
-    [({"extractor_digest": "f" * 64}, "extractor"), ({"samples": 65}, "N"), ({"data_digest": "0" * 64}, "holdout")],
+    [({"extractor_digest": "f" * 64}, "extractor"), ({"samples": 65}, "N"), ({"holdout_digest": "0" * 64}, "holdout")],
 )
 def test_other_yardsticks_are_not_compared(change, what):
     model = f"yardstick-{what}"

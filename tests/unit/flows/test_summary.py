@@ -1,6 +1,7 @@
 """flows/summary.py: the numbers of a known chain."""
 
 import json
+import shutil
 
 import pytest
 from rich.console import Console
@@ -21,7 +22,7 @@ def finished(tmp_path):
 
     train, holdout = distances(2.0, real=0.5, blurred_8x8=1.0), distances(3.0, real=1.5, blurred_8x8=1.0)
     write("reports/metrics.json", json.dumps({"samples": 900, "train": train, "holdout": holdout}))
-    write("models/candidate/training.json", json.dumps({"run_key": "abc"}))
+    write("models/candidate/training.json", json.dumps({"run_key": "abc", "nimg": 6000}))
     first, last = {"nimg": 1000, "kimg": 1.0, "seconds": 9.0}, {"nimg": 6000, "kimg": 6.0, "seconds": 40.0}
     write("runs/abc/metrics.jsonl", f"{json.dumps(first)}\n{json.dumps(last)}\n")
     write("reports/registered.json", json.dumps({"model": "m", "version": 3, "alias": "champion"}))
@@ -43,6 +44,12 @@ def test_facts_are_those_of_the_last_tick(finished):
         "look at it all": ".venv/bin/mlflow ui",
         "minutes": "1.3",
     }
+
+
+def test_a_candidate_from_dvcs_cache_needs_no_run(finished):
+    shutil.rmtree(finished / "runs")
+    facts = summarise(finished, minutes=1).facts
+    assert (facts["kimg"], facts["images/s"]) == ("6", "–")
 
 
 def test_ratios_say_how_far_the_generator_is(finished):
