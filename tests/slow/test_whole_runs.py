@@ -64,4 +64,7 @@ def test_real_sprites_at_64_by_params_alone(project):
     assert (config["resolution"], config["channels"]) == (64, 3)
     metrics = read(project, "reports/metrics.json")
     assert metrics["samples"] == 300
-    assert metrics["train"]["frechet_random_conv"] < metrics["train"]["baselines"]["untrained"]
+    registered = read(project, "reports/registered.json")
+    own, earned = metrics["holdout"]["frechet_random_conv"], [row["passed"] for row in registered["verdict"]]
+    assert earned == [own < metrics["holdout"]["baselines"][name] for name in MUST_BEAT]
+    assert registered["alias"] == ("champion" if all(earned) else "challenger")
