@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 
 import ray
 
 from components.config import Execution, InputError
+from components.executor import AHEAD, TRIES, Result, Spread, Task
 
 START_TRIES = 4
 
@@ -39,6 +42,33 @@ def cluster(execution: Execution) -> Iterator[Share]:
         yield share_of(execution, [(int(node.get("CPU", 0)), int(node.get("GPU", 0))) for node in nodes])
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def tasks() -> Iterator[Spread]:
+    """For the time of the block, an executor of Ray tasks, one CPU each, over all nodes; see components/executor.py.
+
+    Paths that tasks use must be the same on every node.
+    """
+    _start()
+    try:
+        yield _spread
+    finally:
+        ray.shutdown()
+
+
+def _spread(function: Callable[[Task], Result], tasks: Iterable[Task]) -> Iterator[Result]:
+    remote = ray.remote(num_cpus=1, max_retries=TRIES - 1)(function)
+    ahead = AHEAD * int(ray.cluster_resources().get("CPU", 1))
+    source, waiting = iter(tasks), deque()
+    while True:
+        waiting.extend(remote.remote(task) for task in islice(source, ahead - len(waiting)))
+        if not waiting:
+            return
+        try:
+            yield ray.get(waiting.popleft())
+        except ray.exceptions.RayTaskError as error:
+            raise error.cause from None  # what the function raised
 
 
 def _start() -> None:

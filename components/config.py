@@ -13,6 +13,7 @@ DEVICES = ("auto", "cpu", "cuda")
 DTYPES = ("float32", "bfloat16")
 EXTRACTORS = ("random_conv",)
 MIN_RESOLUTION, MAX_RESOLUTION = 8, 1024
+_COLOUR = "#[0-9a-fA-F]{6}"
 
 
 class InputError(ValueError):
@@ -22,6 +23,10 @@ class InputError(ValueError):
 def _check(ok: bool, key: str, value: object, allowed: str) -> None:
     if not ok:
         raise InputError(f"{key} is {value!r}; allowed: {allowed}")
+
+
+def _choice(key: str, value: str, allowed: tuple[str, ...]) -> None:
+    _check(value in allowed, key, value, ", ".join(allowed))
 
 
 def _is_resolution(value: int, low: int = MIN_RESOLUTION) -> bool:
@@ -43,8 +48,20 @@ class Preprocess:
     """How originals become training arrays."""
 
     resolution: int  # pixels, height and width
-    background: str  # "#rrggbb"
+    channels: int  # 3: RGB over the background; 4: premultiplied RGBA
+    background: str  # "#rrggbb", several of them (a palette), or "border"
+    frames: str  # of an animation
+    trim: bool  # cut off what is transparent all around
+    margin: float  # kept free on each side, a share of the resolution
+    shape: str  # of what is not square
+    pixel_art: bool  # scale it by whole numbers, where it is detected
+    linear_light: bool  # resample and composite in linear light instead of sRGB values
+    near_duplicates: str  # ignore, report or drop
+    mirrors: str
+    recolours: str
+    labels: bool  # the first folder of a name is its label
     holdout: float  # share of images, (0, 0.5]
+    max_pixels: int  # of one picture
 
     def __post_init__(self) -> None:
         _check(
@@ -53,19 +70,27 @@ class Preprocess:
             self.resolution,
             f"a power of two from {MIN_RESOLUTION} to {MAX_RESOLUTION}",
         )
+        _check(self.channels in (3, 4), "preprocess.channels", self.channels, "3, 4")
         _check(
-            re.fullmatch(r"#[0-9a-fA-F]{6}", self.background) is not None,
+            re.fullmatch(rf"border|{_COLOUR}( {_COLOUR})*", self.background) is not None,
             "preprocess.background",
             self.background,
-            'a colour as "#rrggbb", in quotes',
+            'in quotes: a colour as "#rrggbb", several with spaces between, or "border"',
         )
+        _check(0 <= self.margin < 0.5, "preprocess.margin", self.margin, "at least 0, below 0.5")
         _check(0 < self.holdout <= 0.5, "preprocess.holdout", self.holdout, "above 0, at most 0.5")
+        _check(self.max_pixels >= 1, "preprocess.max_pixels", self.max_pixels, "at least 1")
+        _choice("preprocess.frames", self.frames, ("first", "all"))
+        _choice("preprocess.shape", self.shape, ("pad", "crop"))
+        for name in ("near_duplicates", "mirrors", "recolours"):
+            _choice(f"preprocess.{name}", getattr(self, name), ("ignore", "report", "drop"))
 
     @property
-    def background_rgb(self) -> tuple[int, int, int]:
-        """The background as three values in 0..255."""
-        red, green, blue = bytes.fromhex(self.background[1:])
-        return red, green, blue
+    def palette(self) -> list[tuple[int, int, int]] | None:
+        """The background's colours, 0..255; None for the picture's own border colour."""
+        if self.background == "border":
+            return None
+        return [(colour[0], colour[1], colour[2]) for colour in map(bytes.fromhex, self.background.replace("#", "").split())]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +114,7 @@ class Train:
     dtype: str
 
     def __post_init__(self) -> None:
-        _check(self.arch in ARCHS, "train.arch", self.arch, ", ".join(ARCHS))
+        _choice("train.arch", self.arch, ARCHS)
         _check(self.batch >= 4 and self.batch % 4 == 0, "train.batch", self.batch, "a multiple of 4, at least 4")
         for name in ("channel_base", "channel_max", "latent_dim"):
             _check(getattr(self, name) >= 1, f"train.{name}", getattr(self, name), "at least 1")
@@ -104,7 +129,7 @@ class Train:
             f"a power of two from 4 to {MAX_RESOLUTION}",
         )
         _check(0 <= self.style_mixing <= 1, "train.style_mixing", self.style_mixing, "0 to 1")
-        _check(self.dtype in DTYPES, "train.dtype", self.dtype, ", ".join(DTYPES))
+        _choice("train.dtype", self.dtype, DTYPES)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +145,7 @@ class Execution:
     max_restarts: int
 
     def __post_init__(self) -> None:
-        _check(self.device in DEVICES, "execution.device", self.device, ", ".join(DEVICES))
+        _choice("execution.device", self.device, DEVICES)
         _check(self.workers >= 1, "execution.workers", self.workers, "at least 1")
         _check(self.threads >= 0, "execution.threads", self.threads, "0 (the worker's share) or more")
         _check(self.tick_kimg > 0, "execution.tick_kimg", self.tick_kimg, "above 0")
@@ -138,7 +163,7 @@ class Evaluate:
     psi: float  # truncation in pictures
 
     def __post_init__(self) -> None:
-        _check(self.extractor in EXTRACTORS, "evaluate.extractor", self.extractor, ", ".join(EXTRACTORS))
+        _choice("evaluate.extractor", self.extractor, EXTRACTORS)
         _check(self.samples >= 2, "evaluate.samples", self.samples, "at least 2")
         _check(0 <= self.psi <= 1, "evaluate.psi", self.psi, "0 to 1")
 
@@ -194,7 +219,7 @@ class Params:
         return asdict(self)
 
 
-_TYPE_NAMES = {int: "a whole number", float: "a number", str: "text", dict: "a section"}
+_TYPE_NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
 
 
 def _value(key: str, value: object, kind: type) -> object:

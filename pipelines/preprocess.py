@@ -5,20 +5,25 @@ from __future__ import annotations
 from pathlib import Path
 
 from components.config import load_params
-from components.data.files import replacing
-from components.data.preparation import prepare
+from components.executor import executor
 from pipelines import stage
 
 
 def main() -> None:
     """data/raw and params.yaml's preprocess → data/shards."""
     params = load_params().preprocess
-    with replacing(Path("data/shards")) as folder:
-        report = prepare(Path("data/raw"), folder, params)
+    with executor(preload="components.data.preparation") as spread:
+        from components.data.files import replacing  # while the workers import the same
+        from components.data.preparation import prepare
+
+        with replacing(Path("data/shards")) as folder:
+            report = prepare(Path("data/raw"), folder, params, spread)
     print(
         f"preprocess: {report['in']} in, {report['kept']} kept ({report['train']} train, {report['holdout']} holdout), "
-        f"{report['rejected']} rejected, {report['duplicates']} duplicates, {params.resolution}x{params.resolution}"
+        f"{report['rejected']} rejected, {report['duplicates']} duplicates, {report['similar']} similar ones dropped, "
+        f"{params.resolution}x{params.resolution}"
     )
+    print("preprocess: look at data/shards/report.html and preview.png before you train")
 
 
 if __name__ == "__main__":

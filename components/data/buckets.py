@@ -9,10 +9,11 @@ import tarfile
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 
 from components.config import InputError
-from components.data.archives import read_tar
 from components.data.files import write_json_lines
 
 
@@ -42,7 +43,13 @@ def write_buckets(files: Iterable[tuple[str, bytes]], folder: Path) -> Stored:
     manifest.sort()
     rows = ({"name": name, "sha256": digest, "bytes": size} for name, digest, size in manifest)
     write_json_lines(folder / "manifest.jsonl", rows)
+    write_json_lines(folder / "refused.jsonl", [])
     return Stored(files=len(manifest), bytes=sum(size for _, _, size in manifest), buckets=len(waiting))
+
+
+def bucket_name(digest: str) -> str:
+    """The file of data/raw that holds a content."""
+    return f"{digest[:2]}.tar"
 
 
 def _unsorted(folder: Path, prefix: str) -> Path:
@@ -60,34 +67,66 @@ def _write_bucket(folder: Path, prefix: str, members: dict[str, tuple[int, int]]
     unsorted.unlink()
 
 
-def read_manifest(folder: Path) -> dict[str, list[str]]:
-    """The names in the source of each sha256.
+@dataclass(frozen=True, slots=True)
+class Original:
+    """One distinct content of the source: where its bytes lie, and all its names, sorted."""
+
+    sha256: str
+    bucket: str  # file name
+    offset: int
+    bytes: int
+    names: tuple[str, ...]
+
+
+def read_manifest(folder: Path) -> list[Original]:
+    """The originals sorted by sha256; where each lies follows from their sizes, since a bucket is sorted too.
 
     Raises:
-        InputError: no manifest.
+        InputError: no manifest, or not one that ingest wrote.
     """
     names: dict[str, list[str]] = defaultdict(list)
+    sizes: dict[str, int] = {}
+    path = folder / "manifest.jsonl"
     try:
-        with (folder / "manifest.jsonl").open(encoding="utf-8") as file:
+        with path.open(encoding="utf-8") as file:
             for row in map(json.loads, file):
                 names[row["sha256"]].append(row["name"])
+                sizes[row["sha256"]] = row["bytes"]
     except FileNotFoundError:
-        raise InputError(f"{folder}/manifest.jsonl does not exist; allowed: a folder made by ingest") from None
-    return dict(names)
+        raise InputError(f"{path} does not exist; allowed: a folder made by ingest") from None
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        raise InputError(f"{path} is damaged ({error}); allowed: what ingest wrote") from None
+    originals = []
+    ends: dict[str, int] = defaultdict(int)
+    for digest, size in sorted(sizes.items()):
+        bucket = bucket_name(digest)
+        offset = ends[bucket] + tarfile.BLOCKSIZE
+        ends[bucket] = offset + size + -size % tarfile.BLOCKSIZE
+        originals.append(Original(digest, bucket, offset, size, tuple(names[digest])))
+    return originals
 
 
-def read_originals(folder: Path) -> Iterator[tuple[str, bytes]]:
-    """Streams each distinct content with its sha256, sorted by it.
+def read_refused(folder: Path) -> list[dict[str, str]]:
+    """The rows {name, reason} of what the source held and ingest could not take."""
+    with (folder / "refused.jsonl").open(encoding="utf-8") as file:
+        return [json.loads(line) for line in file]
+
+
+def read_originals(folder: Path, originals: Iterable[Original]) -> Iterator[tuple[Original, bytes]]:
+    """Streams contents; neighbours of one bucket are read through one open file.
 
     Raises:
         InputError: a bucket is missing or not as it was written.
     """
-    waiting = set(read_manifest(folder))
-    for bucket in sorted(folder.glob("*.tar")):
-        for digest, content in read_tar(bucket):
-            if digest not in waiting or hashlib.sha256(content).hexdigest() != digest:
-                raise InputError(f"{bucket}: {digest} is not what the manifest names; allowed: what ingest wrote")
-            waiting.remove(digest)
-            yield digest, content
-    if waiting:
-        raise InputError(f"{folder} lacks {len(waiting)} contents of its manifest; allowed: what ingest wrote")
+    for bucket, members in groupby(originals, key=attrgetter("bucket")):
+        path = folder / bucket
+        try:
+            with path.open("rb") as file:
+                for original in members:
+                    file.seek(original.offset)
+                    content = file.read(original.bytes)
+                    if hashlib.sha256(content).hexdigest() != original.sha256:
+                        raise InputError(f"{path}: {original.sha256} is damaged; allowed: what ingest wrote")
+                    yield original, content
+        except OSError as error:
+            raise InputError(f"{path}: {error.strerror or error}; allowed: what ingest wrote") from None

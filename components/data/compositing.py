@@ -1,127 +1,210 @@
-"""From an original's bytes to training pixels: decode to RGBA, fit in premultiplied alpha, composite to RGB.
+"""From a decoded picture to training pixels: premultiply, fit to a square, lay over a background.
 
-All of it is integer arithmetic on 8 bits, so the pixels are the same on any machine.
-Reference: Porter and Duff 1984, Compositing Digital Images ("over", with premultiplied colour).
+Pixels travel as planes [H, 4, W] of premultiplied whole numbers, so a result is the same on any machine: 8-bit sRGB values,
+or by choice 16-bit linear light. Reference: Porter and Duff 1984, Compositing Digital Images ("over", premultiplied);
+IEC 61966-2-1 (the sRGB curve).
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
+import math
 import struct
-import warnings
-import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from functools import lru_cache
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+from PIL import Image
 
+from components.config import Preprocess
 from components.data.images import Uint8
+from components.data.resampling import EIGHT, SIXTEEN, Depth, Planes, resample
 
-FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF", "PPM")
-SIXTEEN_BIT_GREY = ("I;16", "I;16B", "I;16L", "I;16N")
-GREY_STEPS = {"L;2": 85, "L;4": 17}
-DEEP_MODES = ("I", "F")  # whose range is unknown
-DECODER_ERRORS = (OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, OverflowError)
-
-
-class RejectedError(ValueError):
-    """An original that is no usable image; the message is a short phrase for rejected.jsonl."""
+ART_COLOURS = 64  # pixel art has at most so many different pixels
+Colour = tuple[int, int, int]
+WHITE: Colour = (255, 255, 255)
 
 
-def decode(content: bytes) -> Image.Image:
-    """The first frame of an original as an upright straight-alpha RGBA image.
-
-    Raises:
-        RejectedError: empty, not an image, truncated, damaged, too large, or of unknown range.
-    """
-    if not content:
-        raise RejectedError("empty file")
-    with _rejecting(), Image.open(io.BytesIO(content), formats=FORMATS) as image:
-        if image.mode in DEEP_MODES:
-            raise RejectedError(f"pixel mode {image.mode} of unknown range")
-        _scale_transparent_colour(image)
-        image.load()
-        ImageOps.exif_transpose(image, in_place=True)
-        return _to_rgba(image)
-
-
-@contextmanager
-def _rejecting() -> Iterator[None]:
-    """Turns what Pillow raises on bad bytes into a RejectedError; its warnings about oddities are dropped."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            yield
-    except RejectedError:
-        raise
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
-        raise RejectedError("decompression bomb") from None
-    except UnidentifiedImageError:
-        raise RejectedError("not an image") from None
-    except (*DECODER_ERRORS, struct.error, zlib.error) as error:
-        raise RejectedError("truncated" if "truncated" in str(error).lower() else "damaged") from None
-
-
-def _scale_transparent_colour(image: ImageFile.ImageFile) -> None:
-    """A PNG names its transparent colour at its own bit depth; Pillow would compare it with 8-bit pixels."""
-    if image.format != "PNG" or "transparency" not in image.info:
-        return
-    colour, raw_mode = image.info["transparency"], image.tile[0].args
-    if raw_mode in GREY_STEPS:
-        image.info["transparency"] = colour * GREY_STEPS[raw_mode]
-    if raw_mode == "RGB;16B":
-        image.info["transparency"] = tuple(value >> 8 for value in colour)
-
-
-def _to_rgba(image: Image.Image) -> Image.Image:
-    if image.mode in SIXTEEN_BIT_GREY:  # Pillow would clip these at 255
-        grey = np.asarray(image)
-        alpha = np.where(grey == image.info.get("transparency", -1), 0, 255).astype(np.uint8)
-        high = (grey >> 8).astype(np.uint8)
-        return Image.fromarray(np.stack([high, high, high, alpha], axis=-1))
-    return image.convert("RGBA")
-
-
-def content_digest(image: Image.Image) -> str:
-    """SHA-256 over width, height and RGBA pixels, colour zeroed where alpha is 0: what is seen, however stored."""
-    pixels = np.array(image).view("<u4")  # alpha is the high byte
-    pixels[pixels < 2**24] = 0
-    return hashlib.sha256(struct.pack(">II", *image.size) + pixels.tobytes()).hexdigest()
-
-
-def fit(image: Image.Image, resolution: int) -> Uint8:
-    """Scales the longer side to `resolution` (Lanczos, premultiplied) and centres on transparency.
-
-    Args:
-        image: RGBA, straight alpha.
+def premultiply(image: Image.Image) -> Uint8:
+    """RGBA, straight alpha, to premultiplied planes: round(colour · alpha / 255).
 
     Returns:
-        [resolution, resolution, 4], premultiplied: colour is at most alpha.
+        [H, 4, W], colour at most alpha.
     """
-    longer = max(image.size)
-    width, height = (max(1, (2 * side * resolution + longer) // (2 * longer)) for side in image.size)
-    scaled = np.array(image.convert("RGBa").resize((width, height), Image.Resampling.LANCZOS))
-    np.minimum(scaled[..., :3], scaled[..., 3:], out=scaled[..., :3])  # Lanczos overshoots
-    left, top = (resolution - width) // 2, (resolution - height) // 2
-    square = np.zeros((resolution, resolution, 4), np.uint8)
-    square[top : top + height, left : left + width] = scaled
+    pixels = np.asarray(image)
+    height, width, _ = pixels.shape
+    planes = np.empty((height, 4, width), np.uint8)
+    step = max(1, 2**18 // width)  # in strips: the 16-bit products never take more than a few MiB
+    for top in range(0, height, step):
+        strip = planes[top : top + step]
+        strip[:] = pixels[top : top + step].transpose(0, 2, 1)
+        product = strip[:, :3] * strip[:, 3:].astype(np.uint16)
+        product += 128
+        product += product >> 8
+        product >>= 8
+        strip[:, :3] = product
+    return planes
+
+
+def content_digest(planes: Uint8) -> bytes:
+    """SHA-256 over height, width and the premultiplied planes [H, 4, W]: what is seen, however it was stored."""
+    height, _, width = planes.shape
+    digest = hashlib.sha256(struct.pack(">II", height, width))
+    digest.update(planes)
+    return digest.digest()
+
+
+def alpha_kind(planes: Uint8) -> Literal["opaque", "hard", "soft"]:
+    """Whether alpha is 255 throughout, 0 or 255, or also between."""
+    alpha = planes[:, 3]
+    if (alpha - np.uint8(1) < 254).any():  # 0 wraps round to 255
+        return "soft"
+    return "opaque" if alpha.all() else "hard"
+
+
+def art_block(planes: Uint8) -> int:
+    """The side in pixels of the squares that pixel art without soft alpha is made of; 0 if it has too many colours."""
+    height, _, width = planes.shape
+    pixels = np.ascontiguousarray(planes.transpose(0, 2, 1)).view(np.uint32)[..., 0]
+    sample = pixels[:: -(-height // 32), :: -(-width // 32)]
+    if len(np.unique(sample)) > ART_COLOURS or len(np.unique(pixels)) > ART_COLOURS:
+        return 0
+    rows = np.flatnonzero((pixels[1:] != pixels[:-1]).any(1)) + 1
+    columns = np.flatnonzero((pixels[:, 1:] != pixels[:, :-1]).any(0)) + 1
+    return math.gcd(height, width, *rows.tolist(), *columns.tolist())
+
+
+def content_box(planes: Uint8) -> tuple[slice, slice]:
+    """Rows and columns that hold everything visible; there must be something."""
+    rows, columns = (np.flatnonzero(planes[:, 3].any(axis)) for axis in (1, 0))
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+
+
+def fit(planes: Uint8, block: int, params: Preprocess) -> Planes:
+    """Puts a picture into the square by params' trim, margin, shape and linear_light.
+
+    Args:
+        planes: [H, 4, W], premultiplied, with something visible.
+        block: of pixel art, which is scaled by the largest whole number that fits; 0 for all else, and for Lanczos.
+
+    Returns:
+        [resolution, 4, resolution], whole numbers up to 255 (float32), or up to 65535 in linear light (float64).
+    """
+    if block > 1:
+        planes = planes[::block, :, ::block]
+    if params.trim:
+        rows, columns = content_box(planes)
+        planes = planes[rows, :, columns]
+    if params.shape == "crop":
+        planes = _centre_square(planes)
+    depth = SIXTEEN if params.linear_light else EIGHT
+    inner = params.resolution - 2 * round(params.margin * params.resolution)
+    longer = max(planes.shape[0], planes.shape[2])
+    light = to_linear(planes) if params.linear_light else planes
+    if block and longer <= inner:
+        scaled = light.repeat(inner // longer, axis=0).repeat(inner // longer, axis=2).astype(depth.dtype)
+    else:
+        height, width = (max(1, (2 * side * inner + longer) // (2 * longer)) for side in planes.shape[::2])
+        scaled = resample(light, height, width, depth)
+        np.minimum(scaled[:, :3], scaled[:, 3:], out=scaled[:, :3])  # Lanczos overshoots
+    height, _, width = scaled.shape
+    top, left = (params.resolution - height) // 2, (params.resolution - width) // 2
+    square = np.zeros((params.resolution, 4, params.resolution), depth.dtype)
+    square[top : top + height, :, left : left + width] = scaled
     return square
 
 
-def composite(premultiplied: Uint8, background: npt.ArrayLike) -> Uint8:
-    """Lays pixels over a background: round(colour + background * (255 - alpha) / 255).
+def _centre_square(planes: Uint8) -> Uint8:
+    height, _, width = planes.shape
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    return planes[top : top + side, :, left : left + side]
+
+
+def composite(square: Planes, background: Colour) -> Uint8:
+    """Lays a fitted square over a background, in the light it comes in: colour + background · (1 - alpha).
 
     Args:
-        premultiplied: [..., 4], colour at most alpha.
-        background: 0..255, broadcast against [..., 3].
+        square: [R, 4, R] of fit().
+        background: sRGB, 0..255.
 
     Returns:
-        [..., 3]
+        [R, R, 3] sRGB.
     """
-    colour, alpha = premultiplied[..., :3].astype(np.int32), premultiplied[..., 3:].astype(np.int32)
-    over = colour + (np.asarray(background, np.int32) * (255 - alpha) + 127) // 255
-    return over.astype(np.uint8)
+    depth = _depth(square)
+    under = np.asarray(background, np.uint8) if depth is EIGHT else _curve()[np.asarray(background)]
+    clear = depth.levels - square[:, 3:]
+    over = square[:, :3] + np.rint(under.astype(depth.dtype)[:, None] * clear / depth.levels)
+    return _encode(over.transpose(0, 2, 1), depth)
+
+
+def transparent(square: Planes) -> Uint8:
+    """A fitted square as premultiplied sRGB with alpha, colour at most alpha.
+
+    Returns:
+        [R, R, 4]
+    """
+    depth = _depth(square)
+    if depth is EIGHT:
+        return square.transpose(0, 2, 1).astype(np.uint8)
+    colour, alpha = square[:, :3], square[:, 3:]
+    straight = np.rint(np.divide(colour * 65535, alpha, out=np.zeros_like(colour), where=alpha > 0))
+    eight = np.rint(alpha / 257)
+    premultiplied = np.rint(_encode(straight, depth) * eight / 255)
+    return np.concatenate([premultiplied, eight], axis=1).transpose(0, 2, 1).astype(np.uint8)
+
+
+def border_colour(planes: Uint8) -> Colour | None:
+    """The mean colour of what is visible of a picture's outermost pixels; None where nothing of them is."""
+    edge = np.concatenate([planes[0].T, planes[-1].T, planes[:, :, 0], planes[:, :, -1]]).astype(np.int64)
+    alpha = int(edge[:, 3].sum())
+    if not alpha:
+        return None
+    red, green, blue = ((510 * edge[:, :3].sum(0) + alpha) // (2 * alpha)).tolist()
+    return red, green, blue
+
+
+def background(planes: Uint8, digest: bytes, palette: list[Colour] | None) -> Colour:
+    """The colour under one picture: of the palette, by its content digest; its border's where there is no palette."""
+    if palette is None:
+        return border_colour(planes) or WHITE
+    return palette[int.from_bytes(digest[8:16], "big") % len(palette)]
+
+
+def levels(square: Planes) -> int:
+    """The highest value in a fitted square: 255, or 65535 in linear light."""
+    return _depth(square).levels
+
+
+def _depth(square: Planes) -> Depth:
+    return EIGHT if square.dtype == EIGHT.dtype else SIXTEEN
+
+
+@lru_cache(maxsize=1)
+def _curve() -> npt.NDArray[np.uint16]:
+    """The sRGB curve: linear light 0..65535 of each 8-bit value."""
+    levels = [value / 255 for value in range(256)]
+    light = [x / 12.92 if x <= 0.04045 else ((x + 0.055) / 1.055) ** 2.4 for x in levels]
+    return np.array([round(65535 * x) for x in light], np.uint16)
+
+
+@lru_cache(maxsize=1)
+def _inverse() -> Uint8:
+    """The 8-bit sRGB value nearest in light to each linear 0..65535."""
+    curve = _curve().astype(np.int64)
+    return np.searchsorted((curve[1:] + curve[:-1] + 1) // 2, np.arange(65536), side="right").astype(np.uint8)
+
+
+def _encode(light: Planes, depth: Depth) -> Uint8:
+    return light.astype(np.uint8) if depth is EIGHT else _inverse()[light.astype(np.int64)]
+
+
+def to_linear(planes: Uint8) -> npt.NDArray[np.uint16]:
+    """Premultiplied sRGB planes to premultiplied linear light, 0..65535: colour is unmultiplied, linearised, multiplied."""
+    alpha = planes[:, 3:].astype(np.uint32)
+    straight = (planes[:, :3] * np.uint32(510) + alpha) // np.maximum(2 * alpha, 1)
+    out = np.empty(planes.shape, np.uint16)
+    out[:, :3] = (_curve()[np.minimum(straight, 255)] * alpha + 127) // 255
+    out[:, 3:] = alpha * 257
+    return out

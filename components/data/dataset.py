@@ -1,7 +1,8 @@
 """Reading for training: memory-mapped uint8 shards, and an order of images that needs no state.
 
-Images are [N, H, W, C] uint8. Which images a step sees is a function of (seed, images shown so far, batch) alone, so a
-run resumes exactly at any step and with any number of workers.
+Images are [N, H, W, C] uint8. Where a run stands in the data is three integers: seed, epoch and offset in it; the last two
+are divmod(images shown so far, N). The next images are a function of them alone, for the global batch, of which each worker
+takes a consecutive part: so a run resumes exactly at any step and with any number of workers.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.config import InputError
+from components.data.shards import FORMAT
 
 
 class ImageSet:
@@ -38,19 +40,25 @@ class ImageSet:
         """Opens "train" or "holdout" of a folder of shards.
 
         Raises:
-            InputError: no index, or a shard that is missing or is not what the index says.
+            InputError: no index, one of another format, or a shard that is missing or is not what the index says.
         """
         try:
             index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
+            if index["format"] != FORMAT:
+                raise InputError(f"{folder}/index.json has format {index['format']}; allowed: {FORMAT}: dvc repro preprocess")
             entries = index["splits"][split]
             shards = [np.load(folder / entry["file"], mmap_mode="r") for entry in entries]
-        except (OSError, EOFError, ValueError, KeyError) as error:
+            described = [(entry["images"], index["resolution"], index["channels"]) for entry in entries]
+            digests = [entry["sha256"] for entry in entries]
+            digest = index["digest"]
+        except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
+            if isinstance(error, InputError):
+                raise
             raise InputError(f"{folder}: not a folder of shards made by the preprocess stage: {error}") from None
-        for entry, shard in zip(entries, shards, strict=True):
-            if shard.dtype != np.uint8 or shard.ndim != 4 or len(shard) != entry["images"]:
+        for entry, shard, (count, side, channels) in zip(entries, shards, described, strict=True):
+            if shard.dtype != np.uint8 or shard.shape != (count, side, side, channels):
                 raise InputError(f"{folder / entry['file']}: not the shard that index.json describes")
-        split_digest = hashlib.sha256("".join(entry["sha256"] for entry in entries).encode()).hexdigest()
-        return cls(shards, index["digest"], split_digest)
+        return cls(shards, digest, hashlib.sha256("".join(digests).encode()).hexdigest())
 
     def __len__(self) -> int:
         return self.shape[0]

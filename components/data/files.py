@@ -38,11 +38,16 @@ def replacing(folder: Path) -> Iterator[Path]:
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Writes a file atomically; its folder is made where it is missing."""
+    write_pieces(path, [content])
+
+
+def write_pieces(path: Path, pieces: Iterable[bytes]) -> None:
+    """Writes a file atomically, piece by piece."""
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         with fresh.open("wb") as file:
-            file.write(content)
+            file.writelines(pieces)
             file.flush()
             os.fsync(file.fileno())
         fresh.replace(path)
@@ -59,4 +64,4 @@ def write_json(path: Path, content: Any) -> None:
 
 def write_json_lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:
     """Writes one JSON object a line, atomically."""
-    write_bytes(path, "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows).encode())
+    write_pieces(path, (json.dumps(row, allow_nan=False).encode() + b"\n" for row in rows))

@@ -14,8 +14,8 @@ from components.data.files import write_bytes
 Uint8 = npt.NDArray[np.uint8]
 
 
-def grid(images: Uint8, columns: int, margin: int = 2) -> Uint8:
-    """Lays images out row by row on white, with `margin` pixels around each.
+def grid(images: Uint8, columns: int, margin: int = 2, paper: int = 255) -> Uint8:
+    """Lays images out row by row on paper of that grey, with `margin` pixels around each.
 
     Args:
         images: [N, H, W, C], N at least 1.
@@ -27,7 +27,7 @@ def grid(images: Uint8, columns: int, margin: int = 2) -> Uint8:
     count, height, width, channels = images.shape
     rows = -(-count // columns)
     step_y, step_x = height + margin, width + margin
-    page = np.full((rows * step_y + margin, columns * step_x + margin, channels), 255, np.uint8)
+    page = np.full((rows * step_y + margin, columns * step_x + margin, channels), paper, np.uint8)
     for index, image in enumerate(images):
         top, left = margin + index // columns * step_y, margin + index % columns * step_x
         page[top : top + height, left : left + width] = image

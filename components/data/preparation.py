@@ -1,106 +1,140 @@
-"""From buckets of originals to shards: decode, reject, drop duplicates, composite, split, report."""
+"""From buckets of originals to shards: decode, reject, drop duplicates, fit, split, report.
+
+Two passes over an executor. The first takes batches of originals: workers write pixels to spool files and give back a row of
+facts for each picture. The second writes, from the spool, the shards in the order of content digests, and the pages for
+people. Nothing depends on the number of workers or on the order of the files.
+"""
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import asdict, dataclass, field
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from functools import partial
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from components.config import InputError, Preprocess
-from components.data.buckets import read_manifest, read_originals
-from components.data.compositing import FORMATS, RejectedError, composite, content_digest, decode, fit
+from components.data import pages, report, shards
+from components.data.buckets import Original, read_manifest, read_refused
+from components.data.decoding import FORMATS
 from components.data.files import write_json, write_json_lines
-from components.data.images import Uint8, grid, save_png
-from components.data.shards import split, write_shards
+from components.data.selection import Selection, select
+from components.data.taking import Rows, Taken, batches, spool_file, take
+from components.executor import Spread
 
-PREVIEW_PAIRS, PREVIEW_SIDE = 24, 128
-
-
-@dataclass
-class Outcome:
-    """What became of the originals. The pixels kept lie in a spool file, in the order of their digests here."""
-
-    kept: list[str] = field(default_factory=list)  # content digests
-    rejected: list[dict[str, str]] = field(default_factory=list)  # name, reason
-    duplicates: int = 0
-    pairs: list[Uint8] = field(default_factory=list)  # before, after, before, ...
+PREVIEWED = 16  # pictures on the page
 
 
-def prepare(raw: Path, folder: Path, params: Preprocess) -> dict[str, Any]:
-    """Fills an empty folder with shards, index.json, rejected.jsonl, report.json and preview.png.
+def prepare(raw: Path, folder: Path, params: Preprocess, spread: Spread) -> dict[str, Any]:
+    """Fills an empty folder with shards, index.json, images.jsonl, rejected.jsonl, pairs.jsonl, report.json, and pages.
 
     Returns:
-        The report: in, kept, rejected, duplicates, train, holdout, preprocess. in = kept + rejected + duplicates.
+        The report. in = kept + rejected + duplicates + similar; with params.frames "all" it counts frames.
 
     Raises:
         InputError: `raw` is not what ingest wrote, no usable image, or too few for both splits.
     """
-    names = read_manifest(raw)
+    originals = read_manifest(raw)
     spool = folder / "spool"
-    outcome = _composite_all(raw, names, spool, params)
-    kept, rejected = outcome.kept, sorted(outcome.rejected, key=itemgetter("name", "reason"))
-    if not kept:
-        raise InputError(f"no usable image: {_reasons(rejected)}; allowed: {', '.join(FORMATS)} files that open")
-    splits = split(kept, params.holdout)
-    counts = {
-        "in": sum(map(len, names.values())),
-        "kept": len(kept),
-        "rejected": len(rejected),
-        "duplicates": outcome.duplicates,
-        **{name: len(members) for name, members in splits.items()},
-    }
-    assert counts["in"] == counts["kept"] + counts["rejected"] + counts["duplicates"], counts
-    report = {**counts, "preprocess": asdict(params)}
+    spool.mkdir()
+    taken = list(spread(partial(take, raw=raw, spool=spool, params=params), batches(originals)))
+    rejected = _rejected(taken, originals) + read_refused(raw)
+    rows = np.concatenate([batch.rows for batch in taken]) if taken else np.empty(0)
+    del taken
+    if not len(rows):
+        raise InputError(f"no usable image: {report.reasons(rejected)}; allowed: {', '.join(FORMATS)} files that open")
+    opened = sum(len(originals[position].names) for position in rows["original"].tolist())
+    chosen = select(rows, originals, params)
+    summary = report.summarise(chosen, opened, rejected, params)
+    shown = chosen.rows[chosen.kept][:: -(-int(chosen.kept.sum()) // PREVIEWED)]
+    before = [(originals[position], frame) for position, frame in shown[["original", "frame"]].tolist()]
 
-    rows = {digest: row for row, digest in enumerate(kept)}
-    images = np.memmap(spool, np.uint8, "r", shape=(len(kept), params.resolution, params.resolution, 3))
-    write_shards(folder, images, {name: [rows[digest] for digest in members] for name, members in splits.items()})
-    spool.unlink()
+    jobs = list(_shard_jobs(folder, spool, chosen, params))
+    jobs.append(partial(pages.save_preview, folder / "preview.png", raw, before, _pixels(spool, shown, params), params))
+    jobs.append(partial(_save_report, folder / "report.html", spool, summary, chosen, params))
+    written = [entry for entry in spread(_call, jobs) if entry]
+    splits = {name: [entry for split, entry in written if split == name] for name in shards.SPLITS}
+    shards.write_index(folder, shape_of(params), splits, _write_labels(folder, chosen) if params.labels else None)
+    shutil.rmtree(spool)
+    write_json_lines(folder / "images.jsonl", _image_rows(chosen, params))
+    rejected = sorted(rejected + chosen.dropped, key=itemgetter("name", "reason"))
     write_json_lines(folder / "rejected.jsonl", rejected)
-    save_png(folder / "preview.png", grid(np.stack(outcome.pairs), columns=8, margin=4))
-    write_json(folder / "report.json", report)
-    return report
+    write_json_lines(folder / "pairs.jsonl", report.pair_rows(chosen))
+    write_json(folder / "report.json", summary)
+    return summary
 
 
-def _composite_all(raw: Path, names: dict[str, list[str]], spool: Path, params: Preprocess) -> Outcome:
-    """Decodes every original; the pixels of the first of each content go to the spool."""
-    outcome, seen = Outcome(), set()
-    with spool.open("wb") as file:
-        for original, content in read_originals(raw):
-            try:
-                image = decode(content)
-            except RejectedError as error:
-                outcome.rejected += [{"name": name, "reason": str(error)} for name in names[original]]
-                continue
-            digest = content_digest(image)
-            outcome.duplicates += len(names[original]) - (digest not in seen)
-            if digest in seen:
-                continue
-            seen.add(digest)
-            outcome.kept.append(digest)
-            pixels = composite(fit(image, params.resolution), params.background_rgb)
-            file.write(pixels.tobytes())
-            if len(outcome.kept) <= PREVIEW_PAIRS:
-                outcome.pairs += [_before(image), _after(pixels)]
-    return outcome
+def shape_of(params: Preprocess) -> shards.Shape:
+    """[H, W, C] of a training image."""
+    return params.resolution, params.resolution, params.channels
 
 
-def _reasons(rejected: list[dict[str, str]]) -> str:
-    counts = Counter(row["reason"] for row in rejected)
-    return ", ".join(f"{count} {reason}" for reason, count in counts.most_common())
+def _call(job: Callable[[], Any]) -> Any:
+    return job()
 
 
-def _before(image: Image.Image) -> Uint8:
-    """The original on a checkerboard of 8-pixel squares."""
-    y, x = np.indices((PREVIEW_SIDE, PREVIEW_SIDE)) // 8
-    return composite(fit(image, PREVIEW_SIDE), np.where((x + y) % 2, 112, 144)[..., None])
+def _rejected(taken: list[Taken], originals: list[Original]) -> list[dict[str, str]]:
+    found = [rejection for batch in taken for rejection in batch.rejected]
+    return [{"name": name, "reason": reason} for position, reason in found for name in originals[position].names]
 
 
-def _after(pixels: Uint8) -> Uint8:
-    """What is trained on, each pixel a square."""
-    return np.asarray(Image.fromarray(pixels).resize((PREVIEW_SIDE, PREVIEW_SIDE), Image.Resampling.BOX))
+def _split_positions(chosen: Selection, split: str) -> Rows:
+    return np.flatnonzero(chosen.kept & (chosen.held_out == (split == "holdout")))
+
+
+def _shard_jobs(folder: Path, spool: Path, chosen: Selection, params: Preprocess) -> Iterator[Callable[[], Any]]:
+    step = shards.images_a_shard(shape_of(params))
+    for split in shards.SPLITS:
+        rows = chosen.rows[["spool", "place"]][_split_positions(chosen, split)]
+        for number, start in enumerate(range(0, len(rows), step)):
+            path = folder / f"{split}-{number:05d}.npy"
+            yield partial(_write_shard, split, path, spool, rows[start : start + step], params)
+
+
+def _write_shard(split: str, path: Path, spool: Path, rows: Rows, params: Preprocess) -> tuple[str, shards.Entry]:
+    return split, shards.write_shard(path, len(rows), shape_of(params), _read_spool(spool, rows, params))
+
+
+def _read_spool(spool: Path, rows: Rows, params: Preprocess) -> Iterator[bytes]:
+    size = int(np.prod(shape_of(params)))
+    for number, place in rows[["spool", "place"]].tolist():
+        with spool_file(spool, number).open("rb", buffering=0) as file:
+            yield os.pread(file.fileno(), size, place * size)
+
+
+def _pixels(spool: Path, rows: Rows, params: Preprocess) -> list[Any]:
+    return [np.frombuffer(pixels, np.uint8).reshape(shape_of(params)) for pixels in _read_spool(spool, rows, params)]
+
+
+def _save_report(path: Path, spool: Path, summary: dict[str, Any], chosen: Selection, params: Preprocess) -> None:
+    pictured = [(row, _pixels(spool, chosen.rows[[first, second]], params)) for row, first, second in report.pictured(chosen)]
+    pages.save_html(path, summary, pictured)
+
+
+def _write_labels(folder: Path, chosen: Selection) -> dict[str, Any]:
+    of_each = [_label(name) for name in chosen.names]
+    numbers = {label: number for number, label in enumerate(sorted(set(of_each)))}
+    labels = np.array([numbers[label] for label in of_each], np.uint16)
+    files = {
+        split: shards.write_labels(folder / f"{split}-labels.npy", labels[_split_positions(chosen, split)])
+        for split in shards.SPLITS
+    }
+    return {"names": list(numbers), **files}
+
+
+def _label(name: str) -> str:
+    """The first folder of a name; "" where it lies in none."""
+    return name.partition("/")[0] if "/" in name else ""
+
+
+def _image_rows(chosen: Selection, params: Preprocess) -> Iterator[dict[str, Any]]:
+    """In stored order, so that the n-th row of a split is its n-th image."""
+    for split in shards.SPLITS:
+        for position in _split_positions(chosen, split).tolist():
+            name = chosen.names[position]
+            label = {"label": _label(name)} if params.labels else {}
+            yield {"split": split, "digest": chosen.rows["digest"][position].tobytes().hex(), "name": name, **label}

@@ -4,75 +4,60 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 
-from components.config import InputError
 from components.data.files import write_json
-from components.data.images import Uint8
 
-FORMAT = 1
-SHARD_IMAGES = 4096
-SPLITS = ("train", "holdout")
-MIN_IMAGES = 2  # a split's covariance needs two
+FORMAT = 2
+SHARD_BYTES = 128 * 2**20
+SPLITS: tuple[Literal["train"], Literal["holdout"]] = ("train", "holdout")
 
-
-def split_of(digest: str, holdout: float) -> str:
-    """The split of an image by its content digest alone: other images cannot move it."""
-    return "holdout" if int(digest[:8], 16) / 2**32 < holdout else "train"
+Shape = tuple[int, int, int]  # of an image: H, W, C
+Entry = dict[str, str | int]  # of the index: file, images, sha256
 
 
-def split(digests: list[str], holdout: float) -> dict[str, list[str]]:
-    """Sorted content digests of each split.
-
-    Raises:
-        InputError: a split would have fewer than MIN_IMAGES.
-    """
-    splits: dict[str, list[str]] = {name: [] for name in SPLITS}
-    for digest in sorted(digests):
-        splits[split_of(digest, holdout)].append(digest)
-    if min(len(members) for members in splits.values()) < MIN_IMAGES:
-        counts = " and ".join(f"{len(members)} in {name}" for name, members in splits.items())
-        raise InputError(
-            f"preprocess.holdout {holdout} leaves {counts} of {len(digests)} different images; "
-            f"allowed: at least {MIN_IMAGES} in each: give more images or another preprocess.holdout"
-        )
-    return splits
+def images_a_shard(shape: Shape) -> int:
+    """How many images of [H, W, C] bytes make a full shard."""
+    return max(1, SHARD_BYTES // int(np.prod(shape)))
 
 
-def write_shards(folder: Path, images: Uint8, order: dict[str, list[int]]) -> str:
-    """Writes the shards of each split and index.json.
+def write_shard(path: Path, count: int, shape: Shape, pixels: Iterable[bytes]) -> Entry:
+    """Writes one shard of `count` images and returns its entry of the index."""
+    digest = hashlib.sha256()
+    with path.open("wb") as file:
+        header = {"descr": "|u1", "fortran_order": False, "shape": (count, *shape)}
+        np.lib.format.write_array_header_1_0(file, header)
+        file.flush()
+        digest.update(path.read_bytes())
+        for image in pixels:
+            file.write(image)
+            digest.update(image)
+    return {"file": path.name, "images": count, "sha256": digest.hexdigest()}
+
+
+def write_labels(path: Path, labels: npt.NDArray[np.uint16]) -> Entry:
+    """Writes one split's labels, [n] in its stored order, and returns their entry of the index."""
+    np.save(path, labels, allow_pickle=False)
+    return {"file": path.name, "images": len(labels), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+
+
+def write_index(folder: Path, shape: Shape, splits: dict[str, list[Entry]], labels: dict[str, Any] | None) -> str:
+    """Writes index.json.
 
     Args:
-        images: [N, H, W, C], may be memory-mapped: one image is copied at a time.
-        order: positions in `images` of each split's images, in the order in which they are stored.
+        splits: the entries of each split's shards, in stored order.
+        labels: their names, and the entry of each split's labels; None where the set has none.
 
     Returns:
-        The data digest: SHA-256 of resolution, channels and splits as canonical JSON.
+        The data digest: SHA-256 of all that the index says, as canonical JSON.
     """
-    _, height, _, channels = images.shape
-    splits = {name: _write_split(folder, name, images, members) for name, members in order.items()}
-    index: dict[str, Any] = {"resolution": height, "channels": channels, "splits": splits}
+    index: dict[str, Any] = {"resolution": shape[0], "channels": shape[2], "labels": labels, "splits": splits}
     canonical = json.dumps(index, sort_keys=True, separators=(",", ":"))
     digest = hashlib.sha256(canonical.encode()).hexdigest()
     write_json(folder / "index.json", {"format": FORMAT, "digest": digest, **index})
     return digest
-
-
-def _write_split(folder: Path, name: str, images: Uint8, members: list[int]) -> list[dict[str, str | int]]:
-    starts = range(0, len(members), SHARD_IMAGES)
-    parts = [members[start : start + SHARD_IMAGES] for start in starts]
-    return [_write_shard(folder / f"{name}-{number:05d}.npy", images, part) for number, part in enumerate(parts)]
-
-
-def _write_shard(path: Path, images: Uint8, members: list[int]) -> dict[str, str | int]:
-    with path.open("wb") as file:
-        shape = (len(members), *images.shape[1:])
-        header = {"descr": "|u1", "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(file, header)
-        for member in members:
-            file.write(images[member].tobytes())
-    with path.open("rb") as file:
-        return {"file": path.name, "images": len(members), "sha256": hashlib.file_digest(file, "sha256").hexdigest()}

@@ -13,11 +13,11 @@ _COMPONENTS = Path(__file__).resolve().parents[1]
 
 
 def code_digest() -> str:
-    """SHA-256 over the source of components/models and components/training."""
+    """SHA-256 over the source of components/models, components/training and the order of images in data/dataset.py."""
     digest = hashlib.sha256()
-    for room in ("models", "training"):
-        for path in sorted((_COMPONENTS / room).glob("*.py")):
-            digest.update(f"{room}/{path.name}\0".encode() + path.read_bytes() + b"\0")
+    files = (*_COMPONENTS.glob("models/*.py"), *_COMPONENTS.glob("training/*.py"), _COMPONENTS / "data/dataset.py")
+    for path in sorted(files):
+        digest.update(f"{path.relative_to(_COMPONENTS).as_posix()}\0".encode() + path.read_bytes() + b"\0")
     return digest.hexdigest()
 
 

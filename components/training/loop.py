@@ -28,6 +28,7 @@ from components.models import build_discriminator, build_generator
 from components.models.layers import downsample, upsample
 from components.models.stylegan import W_AVG_BETA
 from components.training.ema import ema_beta, update_average
+from components.training.feed import feed
 from components.training.growth import Phase, phase_at
 from components.training.losses import discriminator_loss, generator_loss, r1_penalty
 from components.training.state import State
@@ -71,6 +72,7 @@ class Trainer:
     def __init__(self, config: Train, data: ImageSet, device: torch.device, *, rank: int = 0, world: int = 1) -> None:
         self.config, self.data, self.device, self.rank, self.world = config, data, device, rank, world
         self.resolution = data.shape[1]
+        self._images = feed(data, device)
         model, dtype = model_config(config, data), getattr(torch, config.dtype)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(_seed(config.seed, 0, "weights"))
@@ -177,7 +179,7 @@ class Trainer:
     def _reals(self, phase: Phase) -> Tensor:
         """This worker's reals [B, C, H, W] in [-1, 1], at the growth phase's resolution and faded as fakes are."""
         chosen = batch_indices(seed=self.config.seed, nimg=self.nimg, batch=phase.batch, count=len(self.data))
-        pixels = torch.from_numpy(self.data[np.array_split(chosen, self.world)[self.rank]]).to(self.device)
+        pixels = self._images(np.array_split(chosen, self.world)[self.rank])
         images = pixels.permute(0, 3, 1, 2).float() / 127.5 - 1
         while images.shape[-1] > phase.resolution:
             images = downsample(images)

@@ -16,7 +16,7 @@ def folder(tmp_path):
     for number, part in enumerate((images[:4], images[4:8], images[8:])):
         np.save(tmp_path / f"train-{number:05d}.npy", part)
         entries.append({"file": f"train-{number:05d}.npy", "images": len(part), "sha256": ""})
-    index = {"format": 1, "resolution": 4, "channels": 3, "splits": {"train": entries, "holdout": []}, "digest": "d"}
+    index = {"format": 2, "resolution": 4, "channels": 3, "splits": {"train": entries, "holdout": []}, "digest": "d"}
     (tmp_path / "index.json").write_text(json.dumps(index))
     return tmp_path, images
 
@@ -33,6 +33,12 @@ def test_damaged_folders_are_refused(folder, tmp_path):
     path, images = folder
     with pytest.raises(InputError, match="not a folder of shards"):
         ImageSet.open(path / "absent", "train")
+    index = json.loads((path / "index.json").read_text())
+    for wrong in ({**index, "format": 1}, {**index, "resolution": 8}, [], {**index, "splits": {"train": "x"}}, {}):
+        (path / "index.json").write_text(json.dumps(wrong))
+        with pytest.raises(InputError, match="format 1; allowed: 2|not a folder of shards|not the shard"):
+            ImageSet.open(path, "train")
+    (path / "index.json").write_text(json.dumps(index))
     np.save(path / "train-00001.npy", images[:3])
     with pytest.raises(InputError, match="train-00001"):
         ImageSet.open(path, "train")
@@ -48,6 +54,13 @@ def test_every_epoch_shows_every_image_once_whatever_the_batch(batch):
     for epoch in range(len(shown) // count):
         assert sorted(shown[epoch * count : (epoch + 1) * count]) == list(range(count))
     assert not np.array_equal(shown[:10], shown[10:20])
+
+
+def test_workers_parts_of_a_batch_do_not_overlap_and_make_it_up():
+    chosen = batch_indices(seed=5, nimg=90, batch=16, count=50)
+    for world in (1, 2, 4):
+        np.testing.assert_array_equal(np.concatenate(np.array_split(chosen, world)), chosen)
+    assert len(set(chosen[:10])) == 10  # the rest of the epoch, offset 40 of 50
 
 
 def test_the_order_depends_on_the_seed_alone():

@@ -11,20 +11,15 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from components.data.compositing import composite, fit
 from components.data.procedural import PLANS, draw_creature, ellipse_of
 from components.evaluation.evaluate import blur_to_8, statistics
 from components.evaluation.features import RandomConv
 from components.evaluation.metrics import frechet
+from tests.preprocessing import on_white
 
 EXTRACTOR = RandomConv()
 COUNT = 495  # of each half: 55 creatures of each body plan
 TUXEMON = Path(__file__).parents[4] / "shared/data/tuxemon.zip"
-WHITE = (255, 255, 255)
-
-
-def on_white(image, resolution=32):
-    return composite(fit(image, resolution), WHITE)
 
 
 def found(images):
