@@ -1,8 +1,8 @@
 """What preparing and reading data costs: `python -m benchmarks.data preprocess|read|memory --help`.
 
-preprocess: the whole command from start to exit, runs alternating with a peer's, and the steady rate against decoding alone.
-read: batches from memory-mapped shards against decoding PNGs from a zip. memory: peak resident size by the number of images.
-Each prints one JSON object last.
+preprocess: the whole command from start to exit, runs alternating with a peer's, and the steady rate against decoding
+alone. read: batches from memory-mapped shards against decoding PNGs from a zip. memory: peak resident size by the
+number of images. Each prints one JSON object last.
 """
 
 from __future__ import annotations
@@ -54,7 +54,9 @@ def project(folder: Path, source: str, resolution: int, **preprocess: Any) -> No
 
 def stage(folder: Path, name: str) -> subprocess.Popen[bytes]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.Popen([sys.executable, "-m", f"pipelines.{name}"], cwd=folder, env=environment, stdout=subprocess.DEVNULL)
+    return subprocess.Popen(
+        [sys.executable, "-m", f"pipelines.{name}"], cwd=folder, env=environment, stdout=subprocess.DEVNULL
+    )
 
 
 def seconds(run: Callable[[], Any]) -> float:
@@ -129,7 +131,9 @@ def preprocess(options: argparse.Namespace) -> dict[str, Any]:
             quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
             wait(subprocess.Popen([*peer, "--width", size, "--height", size], cwd=options.peer.parent, **quiet))
 
-        kinds = {"without_hashing": partial(ours, **IGNORED), "everything": ours} | ({"peer": theirs} if options.peer else {})
+        kinds = {"without_hashing": partial(ours, **IGNORED), "everything": ours} | (
+            {"peer": theirs} if options.peer else {}
+        )
         times: dict[str, list[float]] = {kind: [] for kind in kinds}
         for _ in range(options.runs):
             for kind, run in kinds.items():
@@ -184,7 +188,10 @@ def read(options: argparse.Namespace) -> dict[str, Any]:
             for kind, run in runs.items():
                 times[kind].append(seconds(run))
     rates = {kind: counts[kind] / statistics.median(found) for kind, found in times.items()}
-    return {"images_per_s": {kind: round(rate) for kind, rate in rates.items()}, "ratio": round(rates["mapped"] / rates["png_in_zip"], 1)}
+    return {
+        "images_per_s": {kind: round(rate) for kind, rate in rates.items()},
+        "ratio": round(rates["mapped"] / rates["png_in_zip"], 1),
+    }
 
 
 def drawn(first: int, count: int, size: int) -> list[bytes]:

@@ -60,7 +60,8 @@ def tasks() -> Iterator[Spread]:
 def _spread(function: Callable[[Task], Result], tasks: Iterable[Task]) -> Iterator[Result]:
     remote = ray.remote(num_cpus=1, max_retries=TRIES - 1)(function)
     ahead = AHEAD * int(ray.cluster_resources().get("CPU", 1))
-    source, waiting = iter(tasks), deque()
+    source = iter(tasks)
+    waiting: deque[ray.ObjectRef] = deque()
     while True:
         waiting.extend(remote.remote(task) for task in islice(source, ahead - len(waiting)))
         if not waiting:

@@ -90,7 +90,9 @@ class Preprocess:
         """The background's colours, 0..255; None for the picture's own border colour."""
         if self.background == "border":
             return None
-        return [(colour[0], colour[1], colour[2]) for colour in map(bytes.fromhex, self.background.replace("#", "").split())]
+        return [
+            (colour[0], colour[1], colour[2]) for colour in map(bytes.fromhex, self.background.replace("#", "").split())
+        ]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,8 +1,8 @@
 """From a decoded picture to training pixels: premultiply, fit to a square, lay over a background.
 
-Pixels travel as planes [H, 4, W] of premultiplied whole numbers, so a result is the same on any machine: 8-bit sRGB values,
-or by choice 16-bit linear light. Reference: Porter and Duff 1984, Compositing Digital Images ("over", premultiplied);
-IEC 61966-2-1 (the sRGB curve).
+Pixels travel as planes [H, 4, W] of premultiplied whole numbers, so a result is the same on any machine: 8-bit sRGB
+values, or by choice 16-bit linear light. Reference: Porter and Duff 1984, Compositing Digital Images ("over",
+premultiplied); IEC 61966-2-1 (the sRGB curve).
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def content_digest(planes: Uint8) -> bytes:
     """SHA-256 over height, width and the premultiplied planes [H, 4, W]: what is seen, however it was stored."""
     height, _, width = planes.shape
     digest = hashlib.sha256(struct.pack(">II", height, width))
-    digest.update(planes)
+    digest.update(planes.data)
     return digest.digest()
 
 
@@ -201,7 +201,7 @@ def _encode(light: Planes, depth: Depth) -> Uint8:
 
 
 def to_linear(planes: Uint8) -> npt.NDArray[np.uint16]:
-    """Premultiplied sRGB planes to premultiplied linear light, 0..65535: colour is unmultiplied, linearised, multiplied."""
+    """Premultiplied sRGB planes to premultiplied linear light, 0..65535: the curve is that of straight colour."""
     alpha = planes[:, 3:].astype(np.uint32)
     straight = (planes[:, :3] * np.uint32(510) + alpha) // np.maximum(2 * alpha, 1)
     out = np.empty(planes.shape, np.uint16)

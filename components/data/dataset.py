@@ -1,8 +1,8 @@
 """Reading for training: memory-mapped uint8 shards, and an order of images that needs no state.
 
-Images are [N, H, W, C] uint8. Where a run stands in the data is three integers: seed, epoch and offset in it; the last two
-are divmod(images shown so far, N). The next images are a function of them alone, for the global batch, of which each worker
-takes a consecutive part: so a run resumes exactly at any step and with any number of workers.
+Images are [N, H, W, C] uint8. Where a run stands in the data is three integers: seed, epoch and offset in it; the
+last two are divmod(images shown so far, N). The next images are a function of them alone, for the global batch, of
+which each worker takes a consecutive part: so a run resumes exactly at any step and with any number of workers.
 """
 
 from __future__ import annotations
@@ -45,7 +45,9 @@ class ImageSet:
         try:
             index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
             if index["format"] != FORMAT:
-                raise InputError(f"{folder}/index.json has format {index['format']}; allowed: {FORMAT}: dvc repro preprocess")
+                raise InputError(
+                    f"{folder}/index.json has format {index['format']}; allowed: {FORMAT}: dvc repro preprocess"
+                )
             entries = index["splits"][split]
             shards = [np.load(folder / entry["file"], mmap_mode="r") for entry in entries]
             described = [(entry["images"], index["resolution"], index["channels"]) for entry in entries]

@@ -1,4 +1,4 @@
-"""The pages that a person looks at before training: preview.png, pictures before and after on light and dark; report.html."""
+"""The pages that a person looks at before training: preview.png (before and after, light and dark) and report.html."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from PIL import Image
 
 from components.config import Preprocess
 from components.data.buckets import Original, read_originals
-from components.data.compositing import Colour, art_block, alpha_kind, composite, fit, premultiply
+from components.data.compositing import Colour, alpha_kind, art_block, composite, fit, premultiply
 from components.data.decoding import decode
 from components.data.files import write_bytes
 from components.data.images import Uint8, encode_png, grid, save_png
@@ -25,7 +25,9 @@ TILE = 128
 LIGHT, DARK = 240, 24  # the two halves' grey
 
 
-def save_preview(path: Path, raw: Path, before: list[tuple[Original, int]], after: list[Uint8], params: Preprocess) -> None:
+def save_preview(
+    path: Path, raw: Path, before: list[tuple[Original, int]], after: list[Uint8], params: Preprocess
+) -> None:
     """Pairs of an original and the pixels trained on, four a row, on light and once more on dark.
 
     Args:
@@ -35,14 +37,16 @@ def save_preview(path: Path, raw: Path, before: list[tuple[Original, int]], afte
     as_it_is = replace(params, resolution=TILE, trim=False, margin=0.0, shape="pad", linear_light=False)
     squares = []
     for original, number in before:
-        (_, content), = read_originals(raw, [original])
+        ((_, content),) = read_originals(raw, [original])
         frames = decode(content, all_frames=params.frames == "all", max_pixels=params.max_pixels)
         planes = premultiply(next(islice(frames, number, None)).image)
         squares.append(fit(planes, 0 if alpha_kind(planes) == "soft" else art_block(planes), as_it_is))
     halves = []
     for grey in (LIGHT, DARK):
         colour = (grey, grey, grey)
-        tiles = [(composite(square, colour), tile(pixels, colour)) for square, pixels in zip(squares, after, strict=True)]
+        tiles = [
+            (composite(square, colour), tile(pixels, colour)) for square, pixels in zip(squares, after, strict=True)
+        ]
         halves.append(grid(np.concatenate(tiles), columns=8, margin=4, paper=grey))
     save_png(path, np.concatenate(halves))
 
@@ -55,11 +59,15 @@ def tile(pixels: Uint8, paper: Colour) -> Uint8:
 
 
 STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 68rem; padding: 0 1rem; color: #222; background: #fff }
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 68rem; padding: 0 1rem; color: #222 }
 table { border-collapse: collapse; margin: .5rem 2rem 1.5rem 0; display: inline-table; vertical-align: top }
-caption { text-align: left; font-weight: 600 } td, th { padding: .15rem .8rem .15rem 0; text-align: left; font-weight: 400 }
-td { text-align: right; font-variant-numeric: tabular-nums } figure { display: inline-block; margin: 0 1rem 1rem 0; width: 260px }
-figcaption { font-size: 12px; overflow-wrap: anywhere } img { max-width: 100% } .pair img { width: 128px; border: 1px solid #ddd }
+caption { text-align: left; font-weight: 600 }
+td, th { padding: .15rem .8rem .15rem 0; text-align: left; font-weight: 400 }
+td { text-align: right; font-variant-numeric: tabular-nums }
+img { max-width: 100% }
+figure { display: inline-block; margin: 0 1rem 1rem 0; width: 260px }
+figure img { width: 128px; border: 1px solid #ddd }
+figcaption { font-size: 12px; overflow-wrap: anywhere }
 """
 TITLES = {"near_duplicates": "Near-duplicates", "mirrors": "Mirror images", "recolours": "Recolourings"}
 
@@ -88,7 +96,7 @@ def save_html(path: Path, summary: dict[str, Any], pairs: Iterable[tuple[dict[st
     for row, images in pairs:
         pictures = "".join(f'<img alt="" src="{_data(image)}">' for image in images)
         words = f"{escape(row['first'])}<br>{escape(row['second'])}<br>{row['bits']} of 256 bits differ"
-        figures[row["kind"]].append(f'<figure class="pair">{pictures}<figcaption>{words}</figcaption></figure>')
+        figures[row["kind"]].append(f"<figure>{pictures}<figcaption>{words}</figcaption></figure>")
     alike = "".join(f"<h2>{TITLES[kind]}</h2>{''.join(found)}" for kind, found in figures.items() if found)
     page = (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>The data</title><style>{STYLE}</style>'

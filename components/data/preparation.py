@@ -1,8 +1,8 @@
 """From buckets of originals to shards: decode, reject, drop duplicates, fit, split, report.
 
-Two passes over an executor. The first takes batches of originals: workers write pixels to spool files and give back a row of
-facts for each picture. The second writes, from the spool, the shards in the order of content digests, and the pages for
-people. Nothing depends on the number of workers or on the order of the files.
+Two passes over an executor. The first takes batches of originals: workers write pixels to spool files and give back a
+row of facts for each picture. The second writes, from the spool, the shards in the order of content digests, and the
+pages for people. Nothing depends on the number of workers or on the order of the files.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from components.data.buckets import Original, read_manifest, read_refused
 from components.data.decoding import FORMATS
 from components.data.files import write_json, write_json_lines
 from components.data.selection import Selection, select
-from components.data.taking import Rows, Taken, batches, spool_file, take
+from components.data.taking import ROW, Rows, Taken, batches, spool_file, take
 from components.executor import Spread
 
 PREVIEWED = 16  # pictures on the page
@@ -43,7 +43,7 @@ def prepare(raw: Path, folder: Path, params: Preprocess, spread: Spread) -> dict
     spool.mkdir()
     taken = list(spread(partial(take, raw=raw, spool=spool, params=params), batches(originals)))
     rejected = _rejected(taken, originals) + read_refused(raw)
-    rows = np.concatenate([batch.rows for batch in taken]) if taken else np.empty(0)
+    rows = np.concatenate([np.empty(0, ROW), *(batch.rows for batch in taken)])
     del taken
     if not len(rows):
         raise InputError(f"no usable image: {report.reasons(rejected)}; allowed: {', '.join(FORMATS)} files that open")
@@ -56,8 +56,9 @@ def prepare(raw: Path, folder: Path, params: Preprocess, spread: Spread) -> dict
     jobs = list(_shard_jobs(folder, spool, chosen, params))
     jobs.append(partial(pages.save_preview, folder / "preview.png", raw, before, _pixels(spool, shown, params), params))
     jobs.append(partial(_save_report, folder / "report.html", spool, summary, chosen, params))
-    written = [entry for entry in spread(_call, jobs) if entry]
-    splits = {name: [entry for split, entry in written if split == name] for name in shards.SPLITS}
+    splits: dict[str, list[shards.Entry]] = {split: [] for split in shards.SPLITS}
+    for split, entry in filter(None, spread(_call, jobs)):
+        splits[split].append(entry)
     shards.write_index(folder, shape_of(params), splits, _write_labels(folder, chosen) if params.labels else None)
     shutil.rmtree(spool)
     write_json_lines(folder / "images.jsonl", _image_rows(chosen, params))
@@ -111,7 +112,9 @@ def _pixels(spool: Path, rows: Rows, params: Preprocess) -> list[Any]:
 
 
 def _save_report(path: Path, spool: Path, summary: dict[str, Any], chosen: Selection, params: Preprocess) -> None:
-    pictured = [(row, _pixels(spool, chosen.rows[[first, second]], params)) for row, first, second in report.pictured(chosen)]
+    pictured = [
+        (row, _pixels(spool, chosen.rows[[first, second]], params)) for row, first, second in report.pictured(chosen)
+    ]
     pages.save_html(path, summary, pictured)
 
 

@@ -82,7 +82,12 @@ def pair_rows(chosen: Selection) -> Iterator[dict[str, Any]]:
 
 
 def _row(chosen: Selection, pair: Pair) -> dict[str, Any]:
-    return {"kind": pair.kind, "bits": pair.bits, "first": chosen.names[pair.first], "second": chosen.names[pair.second]}
+    return {
+        "kind": pair.kind,
+        "bits": pair.bits,
+        "first": chosen.names[pair.first],
+        "second": chosen.names[pair.second],
+    }
 
 
 def pictured(chosen: Selection) -> Iterator[tuple[dict[str, Any], int, int]]:

@@ -1,9 +1,10 @@
 """Lanczos resampling as two banded matrix products over whole numbers, so that the result is exact on any machine.
 
 Pixels and weights are whole numbers small enough that every sum stays below 2^p, p the bits of the float's mantissa: no
-product or sum rounds, whatever the order in which a BLAS adds. Rounding happens twice: between the passes, to fractions of
-a level, and at the end. (Pillow's resize rounds to 8 bits and clips between the passes, which moves edges by several
-levels.) Planes are [H, C, W]: rows are contiguous for the first product, and the second needs no transposition.
+product or sum rounds, whatever the order in which a BLAS adds. Rounding happens twice: between the passes, to
+fractions of a level, and at the end. (Pillow's resize rounds to 8 bits and clips between the passes, which moves
+edges by several levels.) Planes are [H, C, W]: rows are contiguous for the first product, and the second needs no
+transposition.
 """
 
 from __future__ import annotations
@@ -25,14 +26,14 @@ class Depth:
     """The whole numbers that a float type holds exactly: level·2^first, level·2^(keep + second) and their sums."""
 
     levels: int  # the highest pixel value
-    dtype: type[np.floating[Any]]
+    dtype: str
     first: int  # bits of the weights of the first pass
     keep: int  # bits kept below a level between the passes
     second: int
 
 
-EIGHT = Depth(levels=255, dtype=np.float32, first=15, keep=4, second=11)
-SIXTEEN = Depth(levels=65535, dtype=np.float64, first=22, keep=8, second=22)
+EIGHT = Depth(levels=255, dtype="float32", first=15, keep=4, second=11)
+SIXTEEN = Depth(levels=65535, dtype="float64", first=22, keep=8, second=22)
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def lanczos(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 
 @lru_cache(maxsize=256)
-def bands(source: int, target: int, bits: int, dtype: type[np.floating[Any]]) -> tuple[Band, ...]:
+def bands(source: int, target: int, bits: int, dtype: str) -> tuple[Band, ...]:
     """The weights from `source` to `target` samples as whole numbers; each output's add up to 2^bits.
 
     Downscaling widens the filter by the scale (antialiasing); beyond an edge the rest of the filter is normalised.

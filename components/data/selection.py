@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +25,7 @@ class Selection:
     rows: Rows
     names: list[str]  # the first name of each
     pairs: list[similarity.Pair]
-    groups: npt.NDArray[np.int64]  # the first position of those alike
+    groups: npt.NDArray[Any]  # the first position of those alike
     kept: npt.NDArray[np.bool_]
     held_out: npt.NDArray[np.bool_]
     dropped: list[dict[str, str]]  # name, reason
@@ -45,7 +46,10 @@ def select(rows: Rows, originals: Sequence[Original], params: Preprocess) -> Sel
     kept = keeper == np.arange(len(rows))
     kinds = {frozenset((pair.first, pair.second)): PHRASE[pair.kind] for pair in reversed(alike)}
     dropped = [
-        {"name": names[lost], "reason": f"{kinds.get(frozenset((lost, keeper[lost])), 'like one like')} of {names[keeper[lost]]}"}
+        {
+            "name": names[lost],
+            "reason": f"{kinds.get(frozenset((lost, keeper[lost])), 'like one like')} of {names[keeper[lost]]}",
+        }
         for lost in np.flatnonzero(~kept).tolist()
     ]
     _check_splits(held_out[kept], params.holdout)

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,7 @@ from components.data.files import write_json
 
 FORMAT = 2
 SHARD_BYTES = 128 * 2**20
-SPLITS: tuple[Literal["train"], Literal["holdout"]] = ("train", "holdout")
+SPLITS = ("train", "holdout")
 
 Shape = tuple[int, int, int]  # of an image: H, W, C
 Entry = dict[str, str | int]  # of the index: file, images, sha256

@@ -1,15 +1,14 @@
 """Near-duplicates, mirrors and recolours: perceptual hashes, the pairs among them, and the groups that pairs make.
 
-The hash is the DCT hash (pHash) that the library ImageHash calls phash, 256 bits of a 32×32 thumbnail, computed for a batch
-at once in exact whole numbers: the holdout split depends on it, so it may not depend on a machine. A picture has three: of
-its luminance over mid-grey, of that mirrored, and of its edges, which a change of colours leaves where they were. Reference:
-Zauner 2010, Implementation and Benchmarking of Perceptual Image Hash Functions.
+The hash is the DCT hash (pHash) that the library ImageHash calls phash, 256 bits of a 32×32 thumbnail, computed for a
+batch at once in exact whole numbers: the holdout split depends on it, so it may not depend on a machine. A picture has
+three: of its luminance over mid-grey, of that mirrored, and of its edges, which a change of colours leaves where they
+were. Reference: Zauner 2010, Implementation and Benchmarking of Perceptual Image Hash Functions.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -27,7 +26,7 @@ LUMINANCE_BITS, EDGE_BITS = 14, 10  # two are alike that differ in no more; belo
 FLAT = 8  # levels: a thumbnail with less contrast has no hash, or all blanks would be alike
 KINDS = ("near_duplicates", "mirrors", "recolours")
 
-Ints = npt.NDArray[np.integer[Any]]
+Ints = npt.NDArray[Any]  # of whole numbers
 Hashes = npt.NDArray[np.uint8]  # [N, 3, HASH_BYTES]: luminance, mirrored luminance, edges; all 0 where there is none
 
 
@@ -52,7 +51,7 @@ def thumbnail(square: Planes, levels: int) -> Uint8:
     rows = overlaps @ square.reshape(side, 4 * side)
     sums = (rows.reshape(SIDE * 4, side) @ overlaps.T).astype(np.int64)
     sums //= int(overlaps[0].sum()) ** 2 * (levels // 255)
-    return sums.reshape(SIDE, 4, SIDE).swapaxes(0, 1).astype(np.uint8)
+    return np.asarray(sums.reshape(SIDE, 4, SIDE).swapaxes(0, 1), np.uint8)
 
 
 @lru_cache(maxsize=4)
@@ -65,7 +64,7 @@ def _overlaps(side: int) -> npt.NDArray[np.float64]:
     part, pixel = side // unit, SIDE // unit
     starts, pixels = np.arange(SIDE)[:, None] * part, np.arange(side)[None] * pixel
     overlaps = np.minimum(starts + part, pixels + pixel) - np.maximum(starts, pixels)
-    return np.clip(overlaps, 0, None).astype(np.float64)
+    return np.asarray(np.clip(overlaps, 0, None), np.float64)
 
 
 def hashes(thumbnails: Uint8) -> Hashes:
@@ -88,14 +87,14 @@ def _edges(planes: Ints) -> Ints:
     steps = np.zeros((2, len(planes), SIDE, SIDE), np.int32)
     np.abs(np.diff(planes, axis=2)).max(1, out=steps[0, :, :-1])
     np.abs(np.diff(planes, axis=3)).max(1, out=steps[1, :, :, :-1])
-    return np.minimum(steps[0] + steps[1], 64) * 255 // 64
+    return np.asarray(np.minimum(steps[0] + steps[1], 64) * 255 // 64)
 
 
 @lru_cache(maxsize=1)
 def _cosines() -> npt.NDArray[np.float64]:
     """[LOW, SIDE] of the DCT-II in whole numbers of 1/2^15, so that two passes stay below 2^53."""
     angles = np.outer(np.arange(LOW), 2 * np.arange(SIDE) + 1) * np.pi / (2 * SIDE)
-    return np.rint(np.cos(angles) * 2**15)
+    return np.asarray(np.rint(np.cos(angles) * 2**15))
 
 
 def _dct_bits(grey: Ints) -> Uint8:
@@ -106,7 +105,7 @@ def _dct_bits(grey: Ints) -> Uint8:
 
 
 def pairs(found: Hashes) -> list[Pair]:
-    """The pairs that are alike, sorted; of several kinds, the first of KINDS. Equal hashes are chained, not all paired."""
+    """The pairs that are alike, sorted; of several kinds, the first of KINDS. Equal hashes are chained: a-b, b-c."""
     rows = found.reshape(len(found), -1)
     usable = np.flatnonzero(rows.any(1))
     whole = np.ascontiguousarray(rows[usable]).view(f"V{rows.shape[1]}")[:, 0]
@@ -131,8 +130,8 @@ def pairs(found: Hashes) -> list[Pair]:
 def _close(positions: Ints, left: Uint8, right: Uint8, limit: int) -> Ints:
     """Rows (first, second, bits), each once, where left of one and right of the other differ in at most `limit` bits.
 
-    By the pigeonhole principle two hashes that differ in fewer than 16 bits agree in one of 16 bands of 16 bits: only those
-    that share a band are compared.
+    By the pigeonhole principle two hashes that differ in fewer than 16 bits agree in one of 16 bands of 16 bits: only
+    those that share a band are compared.
     """
     both = left if right is left else np.concatenate([left, right])
     place = np.resize(positions, len(both))

@@ -1,4 +1,4 @@
-"""What a preprocessing worker does: a batch of originals to training pixels in a spool file, and a row of facts for each."""
+"""What a preprocessing worker does: a batch of originals to pixels in a spool file, and a row of facts for each."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ CHUNK = 4096  # images copied at once
 
 
 def feed(data: ImageSet, device: torch.device) -> Feed:
-    """The whole set on the GPU where it fits; the memory map otherwise, and on a CPU, whose page cache holds it anyway."""
+    """The whole set on the GPU where it fits; else the memory map, as on a CPU, whose page cache holds it anyway."""
     room = RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 0
     return resident(data, device) if int(np.prod(data.shape)) <= room else mapped(data, device)
 

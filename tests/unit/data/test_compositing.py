@@ -56,8 +56,8 @@ def test_half_transparent_orange_over_grey():
 
 
 def test_transparent_green_leaves_no_fringe():
-    # Columns of half-transparent red beside transparent green, halved. An output at an edge between them sees red's share
-    # of the filter alone: whatever colour lies under transparency, none of it shows.
+    # Columns of half-transparent red beside transparent green, halved: an output at the edge sees red's share of the
+    # filter alone. Whatever colour lies under transparency, none of it shows.
     red, green = (255, 0, 0, 128), (0, 255, 0, 0)
     square = fitted(planes(*[[red] * 8 + [green] * 8] * 16), 8)
     out = transparent(square)

@@ -36,7 +36,7 @@ def test_damaged_folders_are_refused(folder, tmp_path):
     index = json.loads((path / "index.json").read_text())
     for wrong in ({**index, "format": 1}, {**index, "resolution": 8}, [], {**index, "splits": {"train": "x"}}, {}):
         (path / "index.json").write_text(json.dumps(wrong))
-        with pytest.raises(InputError, match="format 1; allowed: 2|not a folder of shards|not the shard"):
+        with pytest.raises(InputError, match=r"format 1; allowed: 2|not a folder of shards|not the shard"):
             ImageSet.open(path, "train")
     (path / "index.json").write_text(json.dumps(index))
     np.save(path / "train-00001.npy", images[:3])

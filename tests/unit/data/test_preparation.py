@@ -1,4 +1,4 @@
-"""From files to shards: every file is counted once, and neither order, names nor workers change a byte of the shards."""
+"""From files to shards: every file is counted once; order, names and workers change no byte of the shards."""
 
 import io
 import json
@@ -96,7 +96,9 @@ def test_shards_hold_the_pictures_by_content_digest(tmp_path, monkeypatch, chann
         pixels = composite(square, (0x10, 0x20, 0x30)) if channels == 3 else transparent(square)
         pictures[content_digest(planes)] = (name, pixels)
     for split in ("train", "holdout"):
-        digests = [d for d in sorted(pictures) if holds_out(np.frombuffer(d, np.uint8)[None], 0.3)[0] == (split == "holdout")]
+        digests = [
+            d for d in sorted(pictures) if holds_out(np.frombuffer(d, np.uint8)[None], 0.3)[0] == (split == "holdout")
+        ]
         files = sorted(name for name in made if name.startswith(split))
         assert len(files) == -(-len(digests) // 5)
         stored = np.concatenate([np.load(io.BytesIO(made[name])) for name in files])
@@ -139,7 +141,11 @@ def test_all_frames_are_counted_by_choice(tmp_path):
     first = run(tmp_path / "a", files)[0]
     assert (first["in"], first["kept"], first["duplicates"]) == (42, 41, 1)
     report, made = run(tmp_path / "b", files, replace(PARAMS, frames="all"))
-    assert (report["in"], report["kept"], report["duplicates"]) == (48, 43, 5)  # 2 files of 4 frames, 3 of them different
+    assert (report["in"], report["kept"], report["duplicates"]) == (
+        48,
+        43,
+        5,
+    )  # 2 files of 4 frames, 3 of them different
     assert {row["name"] for row in rows(made, "images.jsonl")} >= {"again.png", "again.png#1", "again.png#3"}
 
 
@@ -162,7 +168,10 @@ def creatures():
 
 def test_those_alike_are_reported_and_by_choice_dropped(tmp_path, creatures):
     files = [(f"{n:02d}.png", png(np.asarray(image))) for n, image in enumerate(creatures)]
-    files += [("m00.png", png(np.asarray(ImageOps.mirror(creatures[0])))), ("s01.png", png(np.asarray(creatures[1].resize((60, 60)))))]
+    files += [
+        ("m00.png", png(np.asarray(ImageOps.mirror(creatures[0])))),
+        ("s01.png", png(np.asarray(creatures[1].resize((60, 60))))),
+    ]
     params = replace(PARAMS, resolution=32)
     report, made = run(tmp_path / "a", files, params)
     assert (report["kept"], report["similar"]) == (32, 0)
@@ -177,7 +186,9 @@ def test_those_alike_are_reported_and_by_choice_dropped(tmp_path, creatures):
     assert {"name": "s01.png", "reason": "near-duplicate of 01.png"} in rows(made, "rejected.jsonl")
     names = {row["name"] for row in rows(made, "images.jsonl")}
     assert len(names & {"00.png", "m00.png"}) == 1
-    report, made = run(tmp_path / "c", files, replace(params, near_duplicates="ignore", mirrors="ignore", recolours="ignore"))
+    report, made = run(
+        tmp_path / "c", files, replace(params, near_duplicates="ignore", mirrors="ignore", recolours="ignore")
+    )
     assert (report["kept"], made["pairs.jsonl"]) == (32, b"")
 
 
@@ -196,7 +207,10 @@ def test_a_damaged_bucket_is_refused(tmp_path):
     content = bytearray(bucket.read_bytes())
     content[512 + 20] ^= 1
     bucket.write_bytes(bytes(content))
-    with executor(preload="components.data.preparation") as spread, pytest.raises(InputError, match="is damaged; allowed"):
+    with (
+        executor(preload="components.data.preparation") as spread,
+        pytest.raises(InputError, match="is damaged; allowed"),
+    ):
         prepare(tmp_path / "raw", tmp_path / "out", PARAMS, spread)
 
 

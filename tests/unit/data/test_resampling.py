@@ -1,4 +1,4 @@
-"""Resampling against the filter in double precision, against Pillow, and against the range in which floats are exact."""
+"""Resampling against the filter in double precision, Pillow, and the range in which floats are exact."""
 
 import math
 

@@ -14,7 +14,9 @@ def write(folder, images, order):
     for split, members in order.items():
         parts = [members[start : start + 3] for start in range(0, len(members), 3)]
         splits[split] = [
-            shards.write_shard(folder / f"{split}-{n:05d}.npy", len(part), images.shape[1:], (images[m].tobytes() for m in part))
+            shards.write_shard(
+                folder / f"{split}-{n:05d}.npy", len(part), images.shape[1:], (images[m].tobytes() for m in part)
+            )
             for n, part in enumerate(parts)
         ]
     return shards.write_index(folder, images.shape[1:], splits, None)

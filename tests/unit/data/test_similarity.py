@@ -1,4 +1,4 @@
-"""Hashes against the library's, pairs against all comparisons, and real recolours, mirrors and copies of drawn creatures."""
+"""Hashes against the library's, pairs against all comparisons, and altered copies of drawn creatures."""
 
 import io
 
@@ -114,7 +114,11 @@ def test_pairs_are_all_that_lie_within_the_limits():
     def close(left, right, limit):
         distance = np.bitwise_count(left[:, None] ^ right[None]).sum(2, dtype=int)
         one, two = np.nonzero(distance <= limit)
-        return {(min(i, j), max(i, j)) for i, j in zip(one.tolist(), two.tolist(), strict=True) if i != j and 5 not in (i, j)}
+        return {
+            (min(i, j), max(i, j))
+            for i, j in zip(one.tolist(), two.tolist(), strict=True)
+            if i != j and 5 not in (i, j)
+        }
 
     near = close(found[:, 0], found[:, 0], similarity.LUMINANCE_BITS)
     mirrors = close(found[:, 0], found[:, 1], similarity.LUMINANCE_BITS)

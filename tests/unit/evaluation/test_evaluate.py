@@ -20,7 +20,9 @@ def sets(tmp_path):
         top, left = rng.integers(0, 8, 2)
         image[top : top + 8, left : left + 8] = rng.integers(0, 200, 3)
     parts = {"train": images[:140], "holdout": images[140:]}
-    splits = {name: [write_shard(tmp_path / f"{name}.npy", len(part), (16, 16, 3), [part])] for name, part in parts.items()}
+    splits = {
+        name: [write_shard(tmp_path / f"{name}.npy", len(part), (16, 16, 3), [part])] for name, part in parts.items()
+    }
     write_index(tmp_path, (16, 16, 3), splits, None)
     return ImageSet.open(tmp_path, "train"), ImageSet.open(tmp_path, "holdout")
 
