@@ -77,7 +77,7 @@ def project(tmp_path_factory):
         make_data(folder, images, digest=tag * 4)
         dvc(folder, "commit", "--force")
         commit(folder, tag)
-    dvc(folder, "push", "--all-commits")
+        dvc(folder, "push")
     return folder
 
 
