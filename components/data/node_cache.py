@@ -36,9 +36,9 @@ def project_files(root: Path = Path()) -> dict[str, str] | None:
 
     settings = Config(str(root / ".dvc"))  # with .dvc/config.local, relative folders made absolute
     name = settings["core"].get("remote")
-    if name is None:
+    remote = settings["remote"].get(name)
+    if remote is None:
         return None
-    remote = settings["remote"][name]
     lines = ["[core]", "no_scm = true", "analytics = false", "check_update = false", f'remote = "{name}"']
     # With links the pulled files exist once; removing the scratch folder's cache leaves the data.
     lines += ["[cache]", 'type = "reflink,hardlink,copy"', f"['remote \"{name}\"']"]
@@ -64,7 +64,7 @@ def local_shards(shards: Path, digest: str, project: Mapping[str, str] | None, c
     Raises:
         InputError: the data is not here and there is no remote, or the remote does not hold it whole.
     """
-    if _digest(shards) == digest:
+    if _index(shards)[0] == digest:
         return shards
     short = f"data {digest[:12]}"
     if project is None:
@@ -110,24 +110,25 @@ def _reason(stderr: str) -> str:
     return " ".join(stderr[max(stderr.find("ERROR: "), 0) :].split())
 
 
-def _digest(folder: Path) -> str | None:
-    """The data digest that a folder's index.json names; None where there is none."""
+def _index(folder: Path) -> tuple[str | None, dict[str, str]]:
+    """The data digest and each shard's SHA-256 that a folder's index.json names; None where it is missing or broken."""
     try:
-        return str(json.loads((folder / "index.json").read_text(encoding="utf-8"))["digest"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+        index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
+        entries = [entry for split in index["splits"].values() for entry in split]
+        return str(index["digest"]), {entry["file"]: entry["sha256"] for entry in entries}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None, {}
 
 
 def _damage(folder: Path, digest: str) -> str | None:
     """Why a folder is not the data of this digest, whole; None where it is."""
-    found = _digest(folder)
+    found, shards = _index(folder)
     if found != digest:
         return f"its index.json names the digest {found}"
-    splits = json.loads((folder / "index.json").read_text(encoding="utf-8"))["splits"]
-    for entry in [entry for entries in splits.values() for entry in entries]:
-        path = folder / entry["file"]
-        if not path.is_file() or _sha256(path) != entry["sha256"]:
-            return f"{entry['file']} is missing or damaged"
+    for name, expected in shards.items():
+        path = folder / name
+        if not path.is_file() or _sha256(path) != expected:
+            return f"{name} is missing or damaged"
     return None
 
 

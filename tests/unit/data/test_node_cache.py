@@ -109,10 +109,10 @@ def contents(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def flip(path):
-    """Changes one bit in the middle of a file, its time and mode apart."""
+def flip(path, where=b""):
+    """Changes one bit of a file, in the middle or in these bytes."""
     content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
+    content[content.index(where) if where else len(content) // 2] ^= 1
     path.chmod(0o644)
     path.write_bytes(content)
 
@@ -125,6 +125,8 @@ def test_what_is_here_is_used_as_it_is(project, tmp_path):
 
 
 def test_two_processes_at_once_pull_once(project, remote, files, tmp_path):
+    killed = tmp_path / "cache" / f".{digest_of(project)}.scratch/.dvc/cache"  # what a killed process left
+    killed.mkdir(parents=True)
     remote.gate.clear()
     settings = json.dumps([str(ABSENT), digest_of(project), files, str(tmp_path / "cache")])
     workers = [
@@ -151,6 +153,7 @@ def test_two_processes_at_once_pull_once(project, remote, files, tmp_path):
             worker.stdout.close()
             worker.wait()
     assert folders == {str(tmp_path / "cache" / digest_of(project))}
+    assert {path.name for path in (tmp_path / "cache").iterdir()} == {digest_of(project), f"{digest_of(project)}.lock"}
     assert contents(Path(folders.pop())) == contents(project / "data/shards")
     data = [path for path in remote.asked.elements() if re.search(r"/[0-9a-f]{30}$", path)]
     assert len(data) == len(set(data)) == 3  # the index and two shards, once each
@@ -161,8 +164,8 @@ def test_a_damaged_file_on_the_node_is_pulled_again(project, remote, files, tmp_
     asked = remote.asked.total()
     assert local_shards(ABSENT, digest_of(project), files, tmp_path) == first
     assert remote.asked.total() == asked
-    for name in ("train-00000.npy", "index.json"):
-        flip(first / name)
+    for name, where in {"train-00000.npy": b"", "index.json": b"splits"}.items():
+        flip(first / name, where)
         assert contents(first) != contents(project / "data/shards")
         assert local_shards(ABSENT, digest_of(project), files, tmp_path) == first
         assert contents(first) == contents(project / "data/shards")
