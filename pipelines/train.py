@@ -11,6 +11,7 @@ from components.cluster import cluster
 from components.config import InputError, Params, load_params
 from components.data.dataset import ImageSet
 from components.data.files import replacing, write_json
+from components.data.node_cache import project_files
 from components.tracking import runs
 from components.training import state
 from components.training.growth import batch_at
@@ -45,11 +46,12 @@ def main() -> None:
         write_json(folder / "training.json", identity | {"nimg": saved.numbers["nimg"], "train": asdict(params.train)})
 
 
-def train(params: Params, run: Path, data_digest: str) -> None:
+def train(params: Params, run: Path, digest: str) -> None:
     """Trains to the target under Ray, with a bar, and with MLflow's curves kept up to date."""
-    mirror = runs.mirror(run.name, asdict(params.train), data_digest, run)
+    mirror = runs.mirror(run.name, asdict(params.train), digest, run)
     with cluster(params.execution) as share, following(run / "metrics.jsonl", params.train.total_kimg, mirror):
-        fit(Job(train=params.train, execution=params.execution, share=share, shards=SHARDS.resolve(), run=run))
+        shards, how, files = SHARDS.resolve(), params.execution, project_files()
+        fit(Job(train=params.train, execution=how, share=share, run=run, shards=shards, digest=digest, project=files))
 
 
 if __name__ == "__main__":

@@ -21,9 +21,10 @@ from ray.train import CheckpointUploadMode
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
 
 from components.cluster import Share
-from components.config import Execution, Train
+from components.config import Execution, InputError, Train
 from components.data.dataset import ImageSet
 from components.data.images import grid, save_png
+from components.data.node_cache import cache_folder, local_shards
 from components.training import state
 from components.training.loop import GRID, Tick, Trainer
 
@@ -36,6 +37,8 @@ class Job:
     execution: Execution
     share: Share
     shards: Path  # absolute
+    digest: str  # of the data in shards
+    project: Mapping[str, str] | None  # what a node without shards pulls them with
     run: Path  # absolute
 
 
@@ -43,6 +46,7 @@ def fit(job: Job) -> None:
     """Trains job.run to its target. Returns at once if it is there already.
 
     Raises:
+        InputError: a worker's node has no way to the data.
         RuntimeError: the workers failed more often than execution.max_restarts allows.
     """
     (job.run / "checkpoint_manager_snapshot.json").unlink(missing_ok=True)  # Ray's own memory is of one call only
@@ -65,6 +69,10 @@ def fit(job: Job) -> None:
     try:
         trainer.fit()
     except ray.train.TrainingFailedError as error:
+        failures = error.worker_failures.values() if isinstance(error, ray.train.WorkerGroupError) else ()
+        for failure in failures:
+            if isinstance(failure, InputError):
+                raise failure from None
         raise RuntimeError(f"training failed: {error}") from error
 
 
@@ -75,7 +83,8 @@ def _worker(settings: dict[str, Job]) -> None:
     torch.backends.cudnn.benchmark = True
     context = ray.train.get_context()
     rank, world = context.get_world_rank(), context.get_world_size()
-    trainer = Trainer(job.train, ImageSet.open(job.shards, "train"), get_device(), rank=rank, world=world)
+    shards = local_shards(job.shards, job.digest, job.project, cache_folder())
+    trainer = Trainer(job.train, ImageSet.open(shards, "train"), get_device(), rank=rank, world=world)
     saved, refused = state.latest(job.run / "checkpoints")
     if saved is not None:
         trainer.restore(saved)

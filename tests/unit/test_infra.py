@@ -27,7 +27,7 @@ PROGRAMS = ("prefect", "mlflow", "ray", "dvc")
 SUBCOMMANDS = (
     "prefect work-pool create", "prefect deploy", "prefect worker start", "prefect server start",
     "prefect deployment run", "mlflow server", "mlflow ui", "ray start", "ray status",
-    "dvc repro", "dvc push", "dvc pull", "dvc remote add",
+    "dvc repro", "dvc push", "dvc pull", "dvc remote add", "dvc remote modify",
 )  # fmt: skip
 LOCAL = ("127.0.0.1", "localhost")
 
@@ -171,7 +171,7 @@ def _trainer_packages():
 def test_trainer_has_torch_and_ray_pinned_and_no_orchestration():
     packages, pins = _trainer_packages(), _constraints()
     assert {"torch", "ray"} <= set(packages) <= set(pins)
-    assert not {"prefect", "dvc", "mlflow"} & set(packages)
+    assert not {"prefect", "mlflow"} & set(packages)
 
 
 def test_trainer_has_what_the_training_code_imports():
