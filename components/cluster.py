@@ -58,18 +58,22 @@ def tasks() -> Iterator[Spread]:
 
 
 def _spread(function: Callable[[Task], Result], tasks: Iterable[Task]) -> Iterator[Result]:
-    remote = ray.remote(num_cpus=1, max_retries=TRIES - 1)(function)
+    remote = ray.remote(num_cpus=1, max_retries=TRIES - 1)(_apply)
     ahead = AHEAD * int(ray.cluster_resources().get("CPU", 1))
     source = iter(tasks)
     waiting: deque[ray.ObjectRef] = deque()
     while True:
-        waiting.extend(remote.remote(task) for task in islice(source, ahead - len(waiting)))
+        waiting.extend(remote.remote(function, task) for task in islice(source, ahead - len(waiting)))
         if not waiting:
             return
         try:
             yield ray.get(waiting.popleft())
         except ray.exceptions.RayTaskError as error:
             raise error.cause from None  # what the function raised
+
+
+def _apply(function: Callable[[Task], Result], task: Task) -> Result:
+    return function(task)  # Ray takes no partial
 
 
 def _start() -> None:

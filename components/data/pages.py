@@ -65,7 +65,7 @@ caption { text-align: left; font-weight: 600 }
 td, th { padding: .15rem .8rem .15rem 0; text-align: left; font-weight: 400 }
 td { text-align: right; font-variant-numeric: tabular-nums }
 img { max-width: 100% }
-figure { display: inline-block; margin: 0 1rem 1rem 0; width: 260px }
+figure { display: inline-block; vertical-align: top; margin: 0 1rem 1rem 0; width: 260px }
 figure img { width: 128px; border: 1px solid #ddd }
 figcaption { font-size: 12px; overflow-wrap: anywhere }
 """

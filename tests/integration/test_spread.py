@@ -1,0 +1,60 @@
+"""Work over a real Ray: in order, through the death of workers, and preprocessing with the same bytes as without it."""
+
+import os
+import signal
+from dataclasses import replace
+from functools import partial
+
+import pytest
+
+from components.config import InputError
+from components.data.buckets import write_buckets
+from components.data.images import encode_png
+from components.data.preparation import prepare
+from components.data.procedural import draw_creature
+from components.executor import executor, inline
+from tests.preprocessing import PARAMS
+
+
+def kill_once(number, folder):
+    """Kills its own process the first time it meets a multiple of 7."""
+    mark = folder / str(number)
+    if number % 7 == 0 and not mark.exists():
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+def refuse(number):
+    raise InputError(f"{number} is not wanted")
+
+
+@pytest.fixture(scope="module")
+def spread():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_ADDRESS", "local")
+        with executor(preload="components.data.preparation") as spread:
+            yield spread
+
+
+def test_results_come_in_order_though_workers_die(spread, tmp_path):
+    assert list(spread(partial(kill_once, folder=tmp_path), range(20))) == list(range(20))
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_what_a_task_raises_is_raised(spread):
+    with pytest.raises(InputError, match="3 is not wanted"):
+        list(spread(refuse, [3]))
+
+
+def test_preprocessing_makes_the_same_bytes_as_without_workers(spread, tmp_path):
+    files = [(f"{n}.png", encode_png(draw_creature(0, n, 32))) for n in range(100)]
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    write_buckets(files, raw)
+    made = []
+    for name, way in (("ray", spread), ("here", inline)):
+        (tmp_path / name).mkdir()
+        prepare(raw, tmp_path / name, replace(PARAMS, resolution=16), way)
+        made.append({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()})
+    assert made[0] == made[1]
