@@ -7,6 +7,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -37,6 +38,7 @@ class Body:
     total: int | None  # bytes of the whole content
     tag: str | None
     chunks: Iterator[bytes]
+    close: Callable[[], None]
 
 
 Opener = Callable[[int, str | None], Body]  # from this byte on, if the tag is still the same; else from the first
@@ -101,15 +103,19 @@ def _go_on(what: str, partial: Path, opener: Opener, size: int | None) -> None:
     """Goes on where the partial file ends, if the server still has the content it began with."""
     tag_file = _tag_file(partial)
     tag = tag_file.read_text(encoding="utf-8") if tag_file.exists() and partial.exists() else None
-    body = opener(partial.stat().st_size if tag else 0, tag)
+    with closing(opener(partial.stat().st_size if tag else 0, tag)) as body:
+        _append(what, partial, body, size)
+
+
+def _append(what: str, partial: Path, body: Body, size: int | None) -> None:
     total = body.total if size is None else size
     if body.total not in (None, total):
         raise InputError(f"{what} has {body.total} bytes; allowed: {total}, as its descriptor says")
     with partial.open("ab" if body.start else "wb") as file:
         if body.tag:
-            tag_file.write_text(body.tag, encoding="utf-8")
+            _tag_file(partial).write_text(body.tag, encoding="utf-8")
         else:
-            tag_file.unlink(missing_ok=True)
+            _tag_file(partial).unlink(missing_ok=True)
         name = what.rsplit("/", 1)[-1].rstrip("'")
         with tqdm(desc=name, total=total, initial=body.start, unit="B", unit_scale=True, dynamic_ncols=True) as bar:
             for chunk in body.chunks:
@@ -150,8 +156,7 @@ def _open_url(url: str, start: int, tag: str | None) -> Body:
         raise TransientError(f"answered {status} {response.reason}")
     answer = re.fullmatch(r"bytes (?:(\d+)-\d+|\*)/(\d+)", response.headers.get("Content-Range", ""))
     if status == 416 and answer and int(answer[2]) == start:  # all of it is there; only the last step was missing
-        response.close()
-        return Body(start, start, tag, iter(()))
+        return Body(start, start, tag, iter(()), response.close)
     fits = answer is not None and answer[1] == str(start) and _tag(response) == tag
     if start and (status == 416 or (status == 206 and not fits)):
         response.close()
@@ -160,8 +165,9 @@ def _open_url(url: str, start: int, tag: str | None) -> Body:
         response.close()
         raise InputError(f"{url!r} answered {status} {response.reason}; allowed: an address that gives the file")
     if status == 206 and answer:
-        return Body(start, int(answer[2]), tag, _chunks(response))
-    return Body(0, int(length) if length.isdecimal() else None, _tag(response), _chunks(response))
+        return Body(start, int(answer[2]), tag, _chunks(response), response.close)
+    whole = int(length) if length.isdecimal() else None
+    return Body(0, whole, _tag(response), _chunks(response), response.close)
 
 
 def _tag(response: requests.Response) -> str | None:
@@ -180,8 +186,6 @@ def _chunks(response: requests.Response) -> Iterator[bytes]:
         raise TransientError(f"sent nothing for {READ_TIMEOUT_S:g} s") from None
     except (urllib3.exceptions.HTTPError, OSError) as error:
         raise TransientError(f"broke off ({_cause(error)})") from None
-    finally:
-        response.close()
 
 
 def _cause(error: BaseException) -> str:

@@ -45,7 +45,9 @@ def fetch_object(uri: str, endpoint: str | None, version: str | None, sha256: st
         except _Changed:
             return opener(0, None)
         begin = start if since else 0
-        return Body(begin, begin + answer["ContentLength"], answer["ETag"], _chunks(uri, answer["Body"]))
+        return Body(
+            begin, begin + answer["ContentLength"], answer["ETag"], _chunks(uri, answer["Body"]), answer["Body"].close
+        )
 
     name = sha256 or hashlib.sha256(f"{endpoint} {uri} {version}".encode()).hexdigest()
     return fetch(repr(uri), name, opener, sha256)
@@ -171,12 +173,11 @@ def _in_words(uri: str, transient: bool = False) -> Iterator[None]:
         raise InputError(f"{uri!r} {_said(code, status)}; allowed: what these credentials may read") from None
     except (exceptions.NoCredentialsError, exceptions.PartialCredentialsError, exceptions.CredentialRetrievalError):
         raise InputError(f"{uri!r} needs credentials; allowed: {CREDENTIALS}") from None
-    except exceptions.HTTPClientError as error:  # timeouts and broken connections, after botocore's own tries
-        said = f"broke off or was too slow ({type(error).__name__})"
+    except (exceptions.HTTPClientError, exceptions.ConnectionError) as error:  # after botocore's own tries
+        missed = isinstance(error, exceptions.EndpointConnectionError | exceptions.ConnectTimeoutError)
+        said = f"{'could not be reached' if missed else 'broke off or was too slow'} ({type(error).__name__})"
         if transient:
             raise TransientError(said) from None
-        if isinstance(error, exceptions.EndpointConnectionError | exceptions.ConnectTimeoutError):
-            said = f"could not be reached ({type(error).__name__})"
         raise InputError(f"{uri!r} {said}; allowed: an endpoint that answers") from None
     except (exceptions.BotoCoreError, ValueError) as error:
         if isinstance(error, InputError):
@@ -209,7 +210,10 @@ def round_trip(uri: str, endpoint: str | None = None) -> None:
     scheme, _, host = (endpoint or "").rstrip("/").rpartition("://")
     address = {"endpoint_override": host, "scheme": scheme} if endpoint else {}
     store = fs.S3FileSystem(
-        **address, connect_timeout=downloads.CONNECT_TIMEOUT_S, request_timeout=downloads.READ_TIMEOUT_S
+        **address,
+        connect_timeout=downloads.CONNECT_TIMEOUT_S,
+        request_timeout=downloads.READ_TIMEOUT_S,
+        retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=downloads.TRIES),
     )
     key = f"{prefix.rstrip('/')}/round-trip-{uuid.uuid4().hex}".lstrip("/")
     with _in_words(uri):

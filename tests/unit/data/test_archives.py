@@ -56,8 +56,8 @@ def special_member(name, kind, **fields):
 USUAL = [special_member("sub", tarfile.DIRTYPE), special_member("link.png", tarfile.SYMTYPE, linkname="/etc/passwd")]
 
 
-def make_tar(path, compress=bytes, members=tuple(CONTENTS.items())):
-    path.write_bytes(compress(tar_bytes([*USUAL, *members])))
+def make_tar(path, compress=bytes):
+    path.write_bytes(compress(tar_bytes([*USUAL, *CONTENTS.items()])))
     return path
 
 

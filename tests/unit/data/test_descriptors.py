@@ -11,7 +11,9 @@ SHA, COMMIT = "0123456789abcdef" * 4, "0123456789" * 4
 DRAWN = Drawn(count=3, size=32, seed=0)
 GOOD = {
     "{kind: drawn, count: 3, size: 32, seed: 0}": DRAWN,
-    f"{{kind: url, url: 'https://example.org/a.zip', sha256: '{SHA}'}}": Url(url="https://example.org/a.zip", sha256=SHA),
+    f"{{kind: url, url: 'https://example.org/a.zip', sha256: '{SHA}'}}": Url(
+        url="https://example.org/a.zip", sha256=SHA
+    ),
     f"{{kind: url, url: 'http://[::1]:8000/a', sha256: '{SHA}', bytes: 5}}": Url(
         url="http://[::1]:8000/a", sha256=SHA, bytes=5
     ),

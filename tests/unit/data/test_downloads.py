@@ -39,7 +39,7 @@ class Server(ThreadingHTTPServer):
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
-    def do_GET(self):  # noqa: N802
+    def do_GET(self):
         server, fault = self.server, self.server.faults.pop(0) if self.server.faults else None
         wanted = self.headers.get("Range"), self.headers.get("If-Range")
         server.requests.append(wanted)
@@ -213,8 +213,11 @@ def test_a_wrong_digest_is_said_with_both_and_leaves_nothing(server, tmp_path):
 
 def test_lengths_are_checked(server):
     assert "has 1000000 bytes; allowed: 999999, as its descriptor says" in refusal(server.url, size=999_999)
-    server.faults = ["too short"] * 5
-    assert "broke off" in refusal(server.url)
+    server.faults = ["too short"]  # the next answer says how long the whole is
+    assert fetch_url(server.url, SHA).read_bytes() == CONTENT
+    (downloads.CACHE / SHA).unlink()
+    server.ranges, server.faults = False, ["too short"] * 5
+    assert "broke off (IncompleteRead), 5 times" in refusal(server.url)
     server.faults = ["no length"]
     assert "has more than 999999 bytes" in refusal(server.url, size=999_999)
     server.faults = ["no length"]
