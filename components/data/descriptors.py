@@ -100,7 +100,9 @@ def _text(pattern: str) -> Callable[[Any], bool]:
 def _is_address(value: Any) -> bool:
     try:
         parts = urlsplit(value) if isinstance(value, str) and value.isprintable() and " " not in value else None
-        return parts is not None and parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        if parts is None or parts.username is not None:
+            return False
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:  # a port that is none, half an IPv6 address
         return False
 
@@ -114,7 +116,7 @@ def _is_inner_path(value: Any) -> bool:
 
 
 _SHA256 = _Key("64 hexadecimal digits in lower case, as sha256sum prints", _text("[0-9a-f]{64}"))
-_ADDRESS = _Key("an http:// or https:// address", _is_address)
+_ADDRESS = _Key("an http:// or https:// address without a password", _is_address)
 _NAME = r"[\w.-]+/[\w.-]+"
 _LABEL = _Key(
     "a name without '/' that does not begin with '.', in quotes", _text(r"[^./\\\0-\x1f][^/\\\0-\x1f]*"), False

@@ -218,22 +218,28 @@ def round_trip(uri: str, endpoint: str | None = None) -> None:
     key = f"{prefix.rstrip('/')}/round-trip-{uuid.uuid4().hex}".lstrip("/")
     with _in_words(uri):
         client.head_bucket(Bucket=bucket)
-        try:
-            for size in ROUND_TRIP_SIZES:
-                content = hashlib.shake_256(b"bestiary").digest(size)
-                try:
-                    with store.open_output_stream(f"{bucket}/{key}") as stream:
-                        stream.write(content)
-                except OSError as error:
-                    said = " ".join(str(error).split())
-                    raise InputError(f"{uri!r} cannot be written ({said}); allowed: a writable bucket") from None
-                if client.get_object(Bucket=bucket, Key=key)["Body"].read() != content:
+        for size in ROUND_TRIP_SIZES:
+            content, version = hashlib.shake_256(b"bestiary").digest(size), {}
+            try:
+                _write(store, uri, f"{bucket}/{key}", content)
+                answer = client.get_object(Bucket=bucket, Key=key)
+                version = {"VersionId": answer["VersionId"]} if "VersionId" in answer else {}
+                if answer["Body"].read() != content:
                     raise InputError(
                         f"{uri!r}: this endpoint corrupts chunked uploads: {size} bytes written by pyarrow are not "
                         "what boto3 reads; allowed: an endpoint that gives back what it was given"
                     )
-        finally:
-            client.delete_object(Bucket=bucket, Key=key)
+            finally:
+                client.delete_object(Bucket=bucket, Key=key, **version)
+
+
+def _write(store: Any, uri: str, path: str, content: bytes) -> None:
+    try:
+        with store.open_output_stream(path) as stream:
+            stream.write(content)
+    except OSError as error:
+        said = " ".join(str(error).split())
+        raise InputError(f"{uri!r} cannot be written ({said}); allowed: a writable bucket") from None
 
 
 def main() -> None:

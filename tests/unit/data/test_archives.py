@@ -185,6 +185,12 @@ def test_odd_names_become_printable(tmp_path):
     assert dict(read_source(tmp_path / "zip")) == {"nul\\x00.png": b"1"} | LINK
 
 
+def test_a_zip_whose_names_are_not_the_utf8_they_are_said_to_be_is_refused(tmp_path):
+    path = make_zip(tmp_path / "zip", zipfile.ZIP_STORED, {"caf\u00e9.png": b"1"})
+    path.write_bytes(path.read_bytes().replace("\u00e9".encode(), b"\xed\xa0"))
+    assert "is a damaged zip archive ('utf-8' codec can't decode" in refusal(path)
+
+
 def test_a_large_file_is_refused_before_it_is_read(tmp_path, monkeypatch):
     monkeypatch.setattr(archives, "MAX_FILE_BYTES", 2999)
     for path in (make_zip(tmp_path / "s.zip"), make_tar(tmp_path / "s.tar")):

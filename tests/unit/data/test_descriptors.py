@@ -49,7 +49,16 @@ BAD = [
     (f"{{kind: url, url: 'https://example.org/a', sha256: {SHA}, bytes: -1}}", "bytes is -1"),
     *(
         (f"{{kind: url, url: '{url}', sha256: '{SHA}'}}", "allowed: an http:// or https:// address")
-        for url in ("ftp://a/b", "/etc/passwd", "http://", "http://a:b/c", "http://[::1/a", "http://a b/c", "file:///x")
+        for url in (
+            "ftp://a/b",
+            "/etc/passwd",
+            "http://",
+            "http://a:b/c",
+            "http://[::1/a",
+            "http://a b/c",
+            "file:///x",
+            "http://me:pw@a/b",
+        )
     ),
     ("{kind: s3, uri: 's3://art/a.zip'}", "one key; allowed with it: version, sha256 or both, and no as_of"),
     ("{kind: s3, uri: 's3://art/a', version: x, as_of: 2026-01-31T12:00:00Z}", "one key; allowed with it"),
