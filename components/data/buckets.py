@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import tarfile
 from collections import defaultdict
@@ -12,9 +11,13 @@ from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
+from typing import BinaryIO
 
 from components.config import InputError
+from components.data.archives import Refused
 from components.data.files import write_json_lines
+
+BUCKETS = 2048  # as many as keep `dvc add` of 35,000 small files within twice the time of one archive
 
 
 @dataclass(frozen=True)
@@ -24,47 +27,56 @@ class Stored:
     files: int
     bytes: int
     buckets: int
+    refused: int
 
 
-def write_buckets(files: Iterable[tuple[str, bytes]], folder: Path) -> Stored:
-    """Writes `<2 hex>.tar` buckets and manifest.jsonl into an empty folder; equal contents share one member."""
+def write_buckets(files: Iterable[tuple[str, bytes | Refused]], folder: Path) -> Stored:
+    """Writes tar buckets, manifest.jsonl and refused.jsonl into an empty folder; equal contents share one member."""
     manifest: list[tuple[str, str, int]] = []  # name, sha256, bytes
-    waiting: dict[str, dict[str, tuple[int, int]]] = defaultdict(dict)  # bucket -> sha256 -> offset, bytes
-    for name, content in files:
-        digest = hashlib.sha256(content).hexdigest()
-        manifest.append((name, digest, len(content)))
-        bucket = waiting[digest[:2]]
-        if digest not in bucket:
-            with _unsorted(folder, digest[:2]).open("ab") as file:
-                bucket[digest] = (file.tell(), len(content))
+    refused: list[tuple[str, str]] = []  # name, reason
+    arrived: dict[str, tuple[int, int]] = {}  # sha256 -> offset in the spool, bytes
+    spool = folder / "spool"
+    with spool.open("w+b") as file:
+        for name, content in files:
+            if isinstance(content, Refused):
+                refused.append((name, content.reason))
+                continue
+            digest = hashlib.sha256(content).hexdigest()
+            manifest.append((name, digest, len(content)))
+            if digest not in arrived:
+                arrived[digest] = (file.tell(), len(content))
                 file.write(content)
-    for prefix, members in waiting.items():
-        _write_bucket(folder, prefix, members)
+        buckets = 0
+        for bucket, digests in groupby(sorted(arrived), _bucket):
+            buckets += 1
+            _write_bucket(folder / f"{bucket}.tar", file, {digest: arrived[digest] for digest in digests})
+    spool.unlink()
     manifest.sort()
     rows = ({"name": name, "sha256": digest, "bytes": size} for name, digest, size in manifest)
     write_json_lines(folder / "manifest.jsonl", rows)
-    write_json_lines(folder / "refused.jsonl", [])
-    return Stored(files=len(manifest), bytes=sum(size for _, _, size in manifest), buckets=len(waiting))
+    write_json_lines(folder / "refused.jsonl", ({"name": name, "reason": reason} for name, reason in sorted(refused)))
+    total = sum(size for _, _, size in manifest)
+    return Stored(files=len(manifest), bytes=total, buckets=buckets, refused=len(refused))
 
 
-def bucket_name(digest: str) -> str:
-    """The file of data/raw that holds a content."""
-    return f"{digest[:2]}.tar"
+def _bucket(digest: str) -> str:
+    """The first of the three-digit prefixes that share a bucket: in the order of digests."""
+    return f"{int(digest[:3], 16) & -(4096 // BUCKETS):03x}"
 
 
-def _unsorted(folder: Path, prefix: str) -> Path:
-    return folder / f"{prefix}.unsorted"
-
-
-def _write_bucket(folder: Path, prefix: str, members: dict[str, tuple[int, int]]) -> None:
-    unsorted = _unsorted(folder, prefix)
-    with unsorted.open("rb") as file, tarfile.open(folder / f"{prefix}.tar", "w", format=tarfile.USTAR_FORMAT) as tar:
-        for digest, (offset, size) in sorted(members.items()):
-            info = tarfile.TarInfo(digest)  # owner 0, time 0, mode 0644
-            info.size = size
-            file.seek(offset)
-            tar.addfile(info, io.BytesIO(file.read(size)))
-    unsorted.unlink()
+def _write_bucket(path: Path, spool: BinaryIO, members: dict[str, tuple[int, int]]) -> None:
+    """Plain USTAR, written straight: tarfile's addfile() costs more than the contents."""
+    template = tarfile.TarInfo("0" * 64).tobuf(tarfile.USTAR_FORMAT)  # owner 0, time 0, mode 0644
+    with path.open("wb") as file:
+        for digest, (offset, size) in members.items():
+            header = bytearray(template)
+            header[:64] = digest.encode()
+            header[124:135] = b"%011o" % size
+            header[148:156] = b" " * 8
+            header[148:156] = b"%06o\0 " % sum(header)
+            spool.seek(offset)
+            file.write(header + spool.read(size) + bytes(-size % tarfile.BLOCKSIZE))
+        file.write(bytes(2 * tarfile.BLOCKSIZE))  # the end mark
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +111,7 @@ def read_manifest(folder: Path) -> list[Original]:
     originals = []
     ends: dict[str, int] = defaultdict(int)
     for digest, size in sorted(sizes.items()):
-        bucket = bucket_name(digest)
+        bucket = f"{_bucket(digest)}.tar"
         offset = ends[bucket] + tarfile.BLOCKSIZE
         ends[bucket] = offset + size + -size % tarfile.BLOCKSIZE
         originals.append(Original(digest, bucket, offset, size, tuple(names[digest])))

@@ -1,6 +1,7 @@
 """Originals come back byte for byte, and the buckets do not depend on the order in which they came."""
 
 import hashlib
+import io
 import json
 import random
 import tarfile
@@ -8,32 +9,55 @@ import tarfile
 import pytest
 
 from components.config import InputError
-from components.data.buckets import read_manifest, read_originals, write_buckets
+from components.data.archives import Refused
+from components.data.buckets import BUCKETS, read_manifest, read_originals, write_buckets
 
 FILES = [(f"{index:03d}.png", random.Random(index).randbytes(index * 7)) for index in range(300)]
 FILES += [("copy of 5.png", FILES[5][1]), ("\udcff\n.png", b"odd name")]
+ROWS = [("z/pipe", Refused("a FIFO")), (".hidden", Refused("hidden file")), ("link", Refused("a link"))]
 
 
 def sha256(content):
     return hashlib.sha256(content).hexdigest()
 
 
-def stored(folder, files):
+def bucket_of(content):
+    """Eleven bits of the digest, as the three digits of the first digest that has them."""
+    return f"{int(sha256(content)[:3], 16) // 2 * 2:03x}"
+
+
+def make(folder):
     folder.mkdir()
-    write_buckets(files, folder)
+    return folder
+
+
+def stored(folder, files):
+    write_buckets(files, make(folder))
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 def test_counts_manifest_and_contents(tmp_path):
     counts = write_buckets(iter(FILES), tmp_path)
-    prefixes = {sha256(content)[:2] for _, content in FILES}
-    assert (counts.files, counts.bytes, counts.buckets) == (302, sum(len(c) for _, c in FILES), len(prefixes))
-    assert {path.name for path in tmp_path.iterdir()} == {f"{p}.tar" for p in prefixes} | {"manifest.jsonl"}
+    buckets = {bucket_of(content) for _, content in FILES}
+    total = sum(len(c) for _, c in FILES)
+    assert (counts.files, counts.bytes, counts.buckets, counts.refused) == (302, total, len(buckets), 0)
+    tables = {"manifest.jsonl", "refused.jsonl"}
+    assert {path.name for path in tmp_path.iterdir()} == {f"{bucket}.tar" for bucket in buckets} | tables
     rows = [json.loads(line) for line in (tmp_path / "manifest.jsonl").read_text().splitlines()]
     assert rows == [{"name": n, "sha256": sha256(c), "bytes": len(c)} for n, c in sorted(FILES)]
     assert read_manifest(tmp_path)[sha256(FILES[5][1])] == ["005.png", "copy of 5.png"]
     originals = list(read_originals(tmp_path))
     assert originals == sorted({sha256(content): content for _, content in FILES}.items())
+
+
+def test_what_is_refused_is_a_sorted_row_and_in_no_bucket(tmp_path):
+    counts = write_buckets([ROWS[0], *FILES, *ROWS[1:]], make(tmp_path / "a"))
+    assert (counts.files, counts.refused) == (302, 3)
+    rows = [json.loads(line) for line in (tmp_path / "a" / "refused.jsonl").read_text().splitlines()]
+    assert rows == [{"name": name, "reason": row.reason} for name, row in sorted(ROWS, key=lambda row: row[0])]
+    without = stored(tmp_path / "b", FILES)
+    assert without.pop("refused.jsonl") == b""
+    assert {name: (tmp_path / "a" / name).read_bytes() for name in without} == without
 
 
 def test_members_are_plain_sorted_ustar(tmp_path):
@@ -44,12 +68,32 @@ def test_members_are_plain_sorted_ustar(tmp_path):
             members = archive.getmembers()
         assert [m.name for m in members] == sorted(m.name for m in members)
         assert {(m.mtime, m.uid, m.gid, m.uname, m.gname, m.mode) for m in members} == {(0, 0, 0, "", "", 0o644)}
-        assert all(m.name.startswith(path.stem) for m in members)
+        assert {f"{int(m.name[:3], 16) // 2 * 2:03x}" for m in members} == {path.stem}
+        assert path.read_bytes().endswith(bytes(1024))
+        assert path.read_bytes() == plain_tar(list(members_of(path)))
+
+
+def members_of(path):
+    with tarfile.open(path) as archive:
+        for member in archive:
+            yield member.name, archive.extractfile(member).read()
+
+
+def plain_tar(members):
+    """The same members as tarfile writes them, without its padding to records."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+        for name, content in members:
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+        end = archive.offset
+    return buffer.getvalue()[: end + 1024]
 
 
 def test_the_order_of_files_changes_no_byte(tmp_path):
-    shuffled = random.Random(1).sample(FILES, len(FILES))
-    assert stored(tmp_path / "a", FILES) == stored(tmp_path / "b", shuffled)
+    shuffled = random.Random(1).sample(FILES + ROWS, len(FILES + ROWS))
+    assert stored(tmp_path / "a", FILES + ROWS) == stored(tmp_path / "b", shuffled)
 
 
 def test_new_names_change_the_manifest_alone(tmp_path):
@@ -63,14 +107,23 @@ def test_one_more_file_changes_one_bucket(tmp_path):
     before = stored(tmp_path / "a", FILES)
     after = stored(tmp_path / "b", [*FILES, ("one more", b"one more")])
     changed = {name for name in after if after[name] != before.get(name)}
-    assert changed == {"manifest.jsonl", f"{sha256(b'one more')[:2]}.tar"}
+    assert changed == {"manifest.jsonl", f"{bucket_of(b'one more')}.tar"}
+
+
+def test_a_hundred_more_among_many_rewrite_a_twentieth(tmp_path):
+    many = [(f"{index}", f"content {index}".encode()) for index in range(6000)]
+    before = stored(tmp_path / "a", many)
+    after = stored(tmp_path / "b", many + [(f"new {index}", f"new {index}".encode()) for index in range(100)])
+    changed = {name for name in after if after[name] != before.get(name)}
+    assert len(before) > 0.9 * BUCKETS
+    assert 90 < len(changed) <= 101 < BUCKETS / 20
 
 
 def test_what_ingest_did_not_write_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"manifest\.jsonl does not exist; allowed: a folder made by ingest"):
         read_manifest(tmp_path)
     write_buckets([("a", b"one"), ("b", b"two")], tmp_path)
-    bucket = tmp_path / f"{sha256(b'one')[:2]}.tar"
+    bucket = tmp_path / f"{bucket_of(b'one')}.tar"
     whole = bucket.read_bytes()
     bucket.unlink()
     with pytest.raises(InputError, match="lacks 1 contents of its manifest"):

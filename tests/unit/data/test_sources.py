@@ -1,9 +1,8 @@
-"""Folders, archives and descriptors give the same files; what they must not hold is refused in words."""
+"""A source is known for what it is; descriptors and folders with a source.yaml give what they say, and nothing else."""
 
 import io
 import os
-import random
-import socket
+import re
 import tarfile
 import zipfile
 
@@ -12,76 +11,17 @@ import pytest
 from PIL import Image
 
 from components.config import InputError
-from components.data import archives
+from components.data.archives import Refused
 from components.data.sources import read_source
 
-CONTENTS = {"README.md": b"words", "a.png": random.Random(0).randbytes(3000), "sub/b.png": b"b" * 700, "sub/empty": b""}
-
-
-def fill_folder(root):
-    for name, content in CONTENTS.items():
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_bytes(content)
-    return root
-
-
-def make_tar(path, mode, names=tuple(CONTENTS)):
-    with tarfile.open(path, mode) as archive:
-        folder = tarfile.TarInfo("sub")
-        folder.type = tarfile.DIRTYPE
-        archive.addfile(folder)
-        link = tarfile.TarInfo("link.png")
-        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
-        archive.addfile(link)
-        for name in names:
-            info = tarfile.TarInfo(name)
-            info.size = len(CONTENTS[name])
-            archive.addfile(info, io.BytesIO(CONTENTS[name]))
-    return path
-
-
-def make_zip(path, compression=zipfile.ZIP_DEFLATED):
-    with zipfile.ZipFile(path, "w", compression) as archive:
-        archive.writestr("sub/", b"")
-        link = zipfile.ZipInfo("link.png")
-        link.create_system, link.external_attr = 3, 0o120777 << 16
-        archive.writestr(link, "/etc/passwd")
-        for name, content in CONTENTS.items():
-            archive.writestr(name, content)
-    return path
+UNNAMED = Refused("named by no part of source.yaml")
+TWO_DRAWN = "{kind: drawn, count: 2, size: 8, seed: 0}"
 
 
 def refusal(path):
     with pytest.raises(InputError) as caught:
         list(read_source(path))
     return str(caught.value)
-
-
-def test_a_folder_is_read_sorted_without_hidden_files(tmp_path):
-    fill_folder(tmp_path)
-    (tmp_path / ".hidden").write_bytes(b"x")
-    (tmp_path / ".git").mkdir()
-    (tmp_path / ".git" / "config").write_bytes(b"x")
-    assert list(read_source(tmp_path)) == sorted(CONTENTS.items())
-
-
-@pytest.mark.parametrize("mode", ["w", "w:gz", "w:bz2", "w:xz"])
-@pytest.mark.parametrize("name", ["set.tar", "no suffix", "set.zip"])
-def test_a_tar_is_known_by_its_content(tmp_path, mode, name):
-    assert dict(read_source(make_tar(tmp_path / name, mode))) == CONTENTS
-
-
-@pytest.mark.parametrize("name", ["set.zip", "set.tar", "no suffix", "set.yaml"])
-def test_a_zip_is_known_by_its_content(tmp_path, name):
-    assert dict(read_source(make_zip(tmp_path / name))) == CONTENTS
-
-
-def test_member_names_are_only_names(tmp_path):
-    with zipfile.ZipFile(tmp_path / "set.zip", "w") as archive:
-        archive.writestr("../../evil.png", b"1")
-        archive.writestr("/etc/evil.png", b"2")
-    assert list(read_source(tmp_path / "set.zip")) == [("../../evil.png", b"1"), ("/etc/evil.png", b"2")]
-    assert [path.name for path in tmp_path.iterdir()] == ["set.zip"]
 
 
 def test_the_drawn_set_is_its_count_of_pngs_and_follows_the_seed(tmp_path):
@@ -100,27 +40,6 @@ def test_the_drawn_set_is_its_count_of_pngs_and_follows_the_seed(tmp_path):
     assert draw(2) != first
 
 
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("kind: paintings\n", "kind is 'paintings'; allowed: drawn"),
-        ("kind: [drawn]\n", "allowed: drawn"),
-        ("just words\n", "kind is None; allowed: drawn"),
-        ("kind: drawn\ncount: 3\nsize: 32\n", "allowed: exactly kind, count, size, seed"),
-        ("kind: drawn\ncount: 3\nsize: 32\nseed: 0\ncolour: red\n", "colour"),
-        ("kind: drawn\ncount: 0\nsize: 32\nseed: 0\n", "count is 0; allowed: a whole number, 1 to"),
-        ("kind: drawn\ncount: 3\nsize: big\nseed: 0\n", "size is 'big'; allowed: a whole number, 8 to 1024"),
-        ("kind: drawn\ncount: 3\nsize: 32\nseed: true\n", "seed is True"),
-        ("kind: {\n", "is not a YAML descriptor"),
-        ("kind: \x07\n", "is not a YAML descriptor"),
-    ],
-)
-def test_a_wrong_descriptor_is_refused(tmp_path, text, words):
-    path = tmp_path / "drawn.yaml"
-    path.write_text(text)
-    assert words in refusal(path)
-
-
 def test_missing_and_unknown_sources_are_refused(tmp_path):
     assert "does not exist; allowed: a folder" in refusal(tmp_path / "nowhere")
     (tmp_path / "set.zip").write_text("these are only words" * 100)
@@ -133,77 +52,106 @@ def test_missing_and_unknown_sources_are_refused(tmp_path):
     assert "is neither a file nor a folder" in refusal(tmp_path / "pipe")
 
 
-def test_empty_sources_are_refused(tmp_path):
+def test_sources_without_a_file_are_refused(tmp_path):
     (tmp_path / "folder" / "sub").mkdir(parents=True)
     (tmp_path / "folder" / ".hidden").write_bytes(b"x")
-    zipfile.ZipFile(tmp_path / "set.zip", "w").close()
+    with zipfile.ZipFile(tmp_path / "set.zip", "w") as archive:
+        archive.writestr(".DS_Store", b"x")
+    zipfile.ZipFile(tmp_path / "empty.zip", "w").close()
     tarfile.open(tmp_path / "set.tar", "w").close()
-    for name in ("folder", "set.zip", "set.tar"):
-        assert "holds no files; allowed: at least one" in refusal(tmp_path / name)
+    for name in ("folder", "set.zip", "empty.zip", "set.tar"):
+        assert "holds no files; allowed: at least one that is not hidden" in refusal(tmp_path / name)
 
 
-def test_specials_are_refused_and_never_hang(tmp_path):
-    folder = fill_folder(tmp_path / "folder")
-    os.mkfifo(folder / "pipe.png")
-    assert "is a FIFO; allowed: files and folders" in refusal(folder)
-    (folder / "pipe.png").unlink()
-    with socket.socket(socket.AF_UNIX) as server:
-        server.bind(os.path.relpath(folder / "s"))
-        assert "is a socket; allowed: files and folders" in refusal(folder)
+def test_combined_puts_its_parts_one_after_the_other_under_their_labels(tmp_path):
+    (tmp_path / "both.yaml").write_text(
+        "kind: combined\nparts:\n"
+        "- {label: small, kind: drawn, count: 1, size: 8, seed: 0}\n"
+        "- {kind: drawn, count: 2, size: 16, seed: 0}\n"
+    )
+    files = list(read_source(tmp_path / "both.yaml"))
+    assert [name for name, _ in files] == ["small/0000000.png", "0000000.png", "0000001.png"]
+    sizes = [Image.open(io.BytesIO(content)).size for _, content in files]
+    assert sizes == [(8, 8), (16, 16), (16, 16)]
 
 
-def test_links_inside_are_files_and_links_outside_are_refused(tmp_path):
-    folder = fill_folder(tmp_path / "folder")
-    (folder / "sub" / "again.png").symlink_to("../a.png")
-    assert dict(read_source(folder))["sub/again.png"] == CONTENTS["a.png"]
-    (tmp_path / "outside").write_bytes(b"secret")
-    link = folder / "link"
-    for target in (tmp_path / "outside", tmp_path, "sub", "nowhere", "link"):
-        link.symlink_to(target)
-        assert "is a link; allowed: links to files inside" in refusal(folder)
-        link.unlink()
+@pytest.fixture
+def described(tmp_path):
+    """A folder with a source.yaml, a folder, an archive, a descriptor, and files that no part names."""
+    folder = tmp_path / "art"
+    (folder / "scans" / "deep").mkdir(parents=True)
+    (folder / "scans" / "deep" / "a.png").write_bytes(b"a")
+    (folder / "scans" / "source.yaml").write_bytes(b"only a file here")
+    (folder / "scans-old").mkdir()
+    (folder / "scans-old" / "b.png").write_bytes(b"b")
+    (folder / "notes.txt").write_bytes(b"words")
+    (folder / ".hidden").write_bytes(b"x")
+    with zipfile.ZipFile(folder / "set.zip", "w") as archive:
+        archive.writestr("c.png", b"c")
+        archive.writestr(".DS_Store", b"x")
+    (folder / "two.yaml").write_text(TWO_DRAWN)
+    return folder
 
 
-def test_a_large_file_is_refused_before_it_is_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(archives, "MAX_FILE_BYTES", 2999)
-    for path in (fill_folder(tmp_path / "f"), make_zip(tmp_path / "s.zip"), make_tar(tmp_path / "s.tar", "w")):
-        assert "has 3000 bytes; allowed: at most 2999" in refusal(path)
+def test_a_folder_with_source_yaml_is_read_by_it_alone(described):
+    (described / "source.yaml").write_text(
+        "kind: combined\nparts:\n- {path: scans, label: dragon}\n- {path: set.zip, label: imp}\n- {path: two.yaml}\n"
+    )
+    files = dict(read_source(described))
+    drawn = {name: files.pop(name) for name in ("0000000.png", "0000001.png")}
+    assert all(content.startswith(b"\x89PNG") for content in drawn.values())
+    assert files == {
+        "dragon/deep/a.png": b"a",
+        "dragon/source.yaml": b"only a file here",
+        "imp/c.png": b"c",
+        "imp/.DS_Store": Refused("hidden file"),
+        "scans-old/b.png": UNNAMED,
+        "notes.txt": UNNAMED,
+        ".hidden": Refused("hidden file"),
+    }
 
 
-def test_an_encrypted_zip_is_refused(tmp_path):
-    path = make_zip(tmp_path / "set.zip", zipfile.ZIP_STORED)
-    content = bytearray(path.read_bytes())
-    for magic, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):  # the encryption flag of each header
-        start = content.find(magic)
-        while start >= 0:
-            content[start + offset] |= 1
-            start = content.find(magic, start + 4)
-    path.write_bytes(content)
-    assert "is encrypted; allowed: an archive without a password" in refusal(path)
+def test_a_source_yaml_of_one_kind_takes_nothing_of_its_folder(described):
+    (described / "source.yaml").write_text(TWO_DRAWN)
+    files = dict(read_source(described))
+    assert [name for name, content in files.items() if isinstance(content, bytes)] == ["0000000.png", "0000001.png"]
+    assert files["set.zip"] == UNNAMED
 
 
-@pytest.mark.parametrize("mode", ["w", "w:gz", "w:bz2", "w:xz", "zip"])
-def test_a_truncated_archive_is_refused_wherever_it_ends(tmp_path, mode):
-    path = tmp_path / "set"
-    whole = (make_zip(path) if mode == "zip" else make_tar(path, mode)).read_bytes()
-    end = 7168 if mode == "w" else len(whole)  # the plain tar's members end there; padding follows
-    for length in range(4, end, 97):
-        path.write_bytes(whole[:length])
-        assert refusal(path)
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("nowhere", "path 'nowhere' names nothing in the folder"),
+        ("scan", "path 'scan' names nothing in the folder"),
+        ("notes.txt", "path 'notes.txt' is neither an archive nor a descriptor"),
+        ("source.yaml", "path 'source.yaml' is neither an archive nor a descriptor"),
+        (".hidden", "path '.hidden' is hidden file"),
+        ("out", "path 'out' is a link that leads outside the folder"),
+        ("more.yaml", "path 'more.yaml' is combined itself"),
+        ("..", "allowed: a path inside the folder"),
+        ("scans/../../x", "allowed: a path inside the folder"),
+        ("/etc", "allowed: a path inside the folder"),
+    ],
+)
+def test_a_part_must_lie_in_the_folder(described, tmp_path, path, words):
+    (tmp_path / "outside.zip").write_bytes((described / "set.zip").read_bytes())
+    (described / "out").symlink_to(tmp_path / "outside.zip")
+    (described / "more.yaml").write_text(f"{{kind: combined, parts: [{TWO_DRAWN}]}}")
+    (described / "source.yaml").write_text(f"{{kind: combined, parts: [{{path: {path}}}]}}")
+    assert words in refusal(described)
 
 
-@pytest.mark.parametrize("position", [0, 1, 2, 3])
-def test_a_damaged_tar_header_does_not_pass_for_the_end(tmp_path, position):
-    path = make_tar(tmp_path / "set.tar", "w")
-    with tarfile.open(path) as archive:
-        offset = archive.getmember(list(CONTENTS)[position]).offset
-    content = bytearray(path.read_bytes())
-    content[offset + 3] ^= 255
-    path.write_bytes(content)
-    assert "is a damaged tar archive" in refusal(path)
+def test_paths_need_a_folder_that_is_tracked_whole(tmp_path):
+    (tmp_path / "both.yaml").write_text("{kind: combined, parts: [{path: art}]}")
+    (tmp_path / "art").mkdir()
+    assert "paths are for a source.yaml in the folder that ingest.source names" in refusal(tmp_path / "both.yaml")
 
 
-def test_a_damaged_zip_member_is_refused(tmp_path):
-    path = make_zip(tmp_path / "set.zip", zipfile.ZIP_STORED)
-    path.write_bytes(path.read_bytes().replace(b"bbbb", b"bbxb", 1))
-    assert "is a damaged zip archive (Bad CRC-32 for file 'sub/b.png')" in refusal(path)
+@pytest.mark.parametrize("name", ["notes.txt", "scans/deep/a.png", "source.yaml"])
+def test_a_described_folder_that_changes_is_refused(described, name):
+    (described / "source.yaml").write_text("{kind: combined, parts: [{path: set.zip}, {path: scans}]}")
+    files = read_source(described)
+    assert next(files) == ("c.png", b"c")
+    os.utime(described / name, ns=(0, 0))
+    with pytest.raises(InputError, match=re.escape(f"{name}' changed while it was read; run it again")):
+        list(files)

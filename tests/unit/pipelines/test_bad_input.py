@@ -84,9 +84,11 @@ def test_ingest_refuses(project):
         assert_refused(project, "ingest", words)
 
 
-def test_ingest_refuses_a_pipe_at_the_end_of_the_folder(project):
+def test_ingest_never_opens_a_pipe(project):
     os.mkfifo(project / "art" / "zz.png")
-    assert_refused(project, "ingest", "'art/zz.png' is a FIFO; allowed: files and folders")
+    done = run(project, "ingest")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (project / "data/raw/refused.jsonl").read_text() == '{"name": "zz.png", "reason": "a FIFO"}\n'
 
 
 def test_preprocess_refuses_no_originals_no_images_and_too_few(project):
