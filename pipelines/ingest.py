@@ -16,7 +16,8 @@ def main() -> None:
     source = load_params().ingest.source
     with replacing(Path("data/raw")) as folder:
         stored = write_buckets(read_source(Path(source)), folder)
-    print(f"ingest: {stored.files} files, {stored.bytes / 1e6:.1f} MB, {stored.buckets} buckets")
+    refused = f", {stored.refused} refused" if stored.refused else ""
+    print(f"ingest: {stored.files} files, {stored.bytes / 1e6:.1f} MB, {stored.buckets} buckets{refused}")
 
 
 if __name__ == "__main__":

@@ -20,10 +20,9 @@ def main() -> None:
             report = prepare(Path("data/raw"), folder, params, spread)
     print(
         f"preprocess: {report['in']} in, {report['kept']} kept ({report['train']} train, {report['holdout']} holdout), "
-        f"{report['rejected']} rejected, {report['duplicates']} duplicates, {report['similar']} similar ones dropped, "
-        f"{params.resolution}x{params.resolution}"
+        f"{report['rejected']} rejected, {report['duplicates']} duplicates, {report['similar']} similar dropped, "
+        f"{params.resolution}x{params.resolution}; look at data/shards/report.html"
     )
-    print("preprocess: look at data/shards/report.html and preview.png before you train")
 
 
 if __name__ == "__main__":

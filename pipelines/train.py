@@ -27,6 +27,8 @@ def main() -> None:
     """Reads data/shards; trains in runs/<run key>; writes models/candidate."""
     params = load_params()
     data = ImageSet.open(SHARDS, "train")
+    if data.shape[3] != 3:
+        raise InputError(f"preprocess.channels is {data.shape[3]}; allowed for train.arch {params.train.arch}: 3")
     key = run_key(params.train, data.digest)
     run, target = Path("runs", key).resolve(), params.train.total_kimg
     saved, _ = state.latest(run / "checkpoints")

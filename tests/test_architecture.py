@@ -51,6 +51,8 @@ HOME = {
     "ray": ("components.cluster", "components.training.ray_trainer"),
     "mlflow": ("components.tracking",),
     "boto3": ("components.data.object_store", "components.training"),
+    "huggingface_hub": ("components.data.hubs",),
+    "kagglehub": ("components.data.hubs",),
     "dvc": ("components.data.changes", "components.data.node_cache"),
     "pickle": (),
     "cloudpickle": (),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import tarfile
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -102,12 +103,13 @@ def read_manifest(folder: Path) -> list[Original]:
     try:
         with path.open(encoding="utf-8") as file:
             for row in map(json.loads, file):
-                names[row["sha256"]].append(row["name"])
-                sizes[row["sha256"]] = row["bytes"]
+                digest = bytes.fromhex(row["sha256"]).hex()
+                names[digest].append(str(row["name"]))
+                sizes[digest] = int(row["bytes"])
     except FileNotFoundError:
         raise InputError(f"{path} does not exist; allowed: a folder made by ingest") from None
     except (ValueError, KeyError, TypeError, OSError) as error:
-        raise InputError(f"{path} is damaged ({error}); allowed: what ingest wrote") from None
+        raise InputError(f"{path} is damaged ({error!r}); allowed: what ingest wrote") from None
     originals = []
     ends: dict[str, int] = defaultdict(int)
     for digest, size in sorted(sizes.items()):
@@ -133,12 +135,14 @@ def read_originals(folder: Path, originals: Iterable[Original]) -> Iterator[tupl
     for bucket, members in groupby(originals, key=attrgetter("bucket")):
         path = folder / bucket
         try:
-            with path.open("rb") as file:
-                for original in members:
-                    file.seek(original.offset)
-                    content = file.read(original.bytes)
-                    if hashlib.sha256(content).hexdigest() != original.sha256:
-                        raise InputError(f"{path}: {original.sha256} is damaged; allowed: what ingest wrote")
-                    yield original, content
+            descriptor = os.open(path, os.O_RDONLY)
         except OSError as error:
-            raise InputError(f"{path}: {error.strerror or error}; allowed: what ingest wrote") from None
+            raise InputError(f"{path}: {error.strerror}; allowed: what ingest wrote") from None
+        try:
+            for original in members:
+                content = os.pread(descriptor, original.bytes, original.offset)
+                if hashlib.sha256(content).hexdigest() != original.sha256:
+                    raise InputError(f"{path}: {original.sha256} is damaged; allowed: what ingest wrote")
+                yield original, content
+        finally:
+            os.close(descriptor)

@@ -115,6 +115,7 @@ def _index(folder: Path) -> tuple[str | None, dict[str, str]]:
     try:
         index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
         entries = [entry for split in index["splits"].values() for entry in split]
+        entries += [entry for name, entry in (index["labels"] or {}).items() if name != "names"]
         return str(index["digest"]), {entry["file"]: entry["sha256"] for entry in entries}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None, {}

@@ -15,7 +15,7 @@ from PIL import Image
 
 from components.config import Preprocess
 from components.data.buckets import Original, read_originals
-from components.data.compositing import Colour, alpha_kind, art_block, composite, fit, premultiply
+from components.data.compositing import Colour, alpha_kind, art_block, composite, fit, premultiply, visible_pixels
 from components.data.decoding import decode
 from components.data.files import write_bytes
 from components.data.images import Uint8, encode_png, grid, save_png
@@ -39,7 +39,7 @@ def save_preview(
     for original, number in before:
         ((_, content),) = read_originals(raw, [original])
         frames = decode(content, all_frames=params.frames == "all", max_pixels=params.max_pixels)
-        planes = premultiply(next(islice(frames, number, None)).image)
+        planes = premultiply(visible_pixels(next(islice(frames, number, None)).image))
         squares.append(fit(planes, 0 if alpha_kind(planes) == "soft" else art_block(planes), as_it_is))
     halves = []
     for grey in (LIGHT, DARK):

@@ -45,6 +45,7 @@ class Band:
     low: int
     high: int
     weights: npt.NDArray[Any]  # [stop - start, high - low]
+    columns: npt.NDArray[Any]  # the same transposed, contiguous
 
 
 def lanczos(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -70,7 +71,8 @@ def bands(source: int, target: int, bits: int, dtype: str) -> tuple[Band, ...]:
         real = lanczos((np.arange(low, high)[None] - centres[start:stop, None]) / width)
         rising = np.rint((real / real.sum(1, keepdims=True)).cumsum(1) * 2**bits)
         whole = np.diff(rising, prepend=0)  # rounded as a running sum: any stretch of a long filter keeps its weight
-        found.append(Band(start, stop, low, high, whole.astype(dtype)))
+        weights = whole.astype(dtype)
+        found.append(Band(start, stop, low, high, weights, np.ascontiguousarray(weights.T)))
     return tuple(found)
 
 
@@ -93,7 +95,7 @@ def resample(planes: Planes, height: int, width: int, depth: Depth = EIGHT) -> P
     flat = tall.reshape(height * channels, columns)
     out = np.empty((height * channels, width), depth.dtype)
     for band in bands(columns, width, depth.second, depth.dtype):
-        out[:, band.start : band.stop] = flat[:, band.low : band.high] @ band.weights.T
+        np.matmul(flat[:, band.low : band.high], band.columns, out=out[:, band.start : band.stop])
     out *= 2.0 ** -(depth.keep + depth.second)
     np.rint(out, out=out)
     np.clip(out, 0, depth.levels, out=out)

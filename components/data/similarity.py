@@ -49,9 +49,9 @@ def thumbnail(square: Planes, levels: int) -> Uint8:
     side = square.shape[0]
     overlaps = _overlaps(side).astype(square.dtype)
     rows = overlaps @ square.reshape(side, 4 * side)
-    sums = (rows.reshape(SIDE * 4, side) @ overlaps.T).astype(np.int64)
-    sums //= int(overlaps[0].sum()) ** 2 * (levels // 255)
-    return np.asarray(sums.reshape(SIDE, 4, SIDE).swapaxes(0, 1), np.uint8)
+    sums = rows.reshape(SIDE * 4, side) @ overlaps.T
+    sums /= overlaps[0].sum() ** 2 * (levels // 255)
+    return np.asarray(sums.reshape(SIDE, 4, SIDE).swapaxes(0, 1).astype(np.uint8))
 
 
 @lru_cache(maxsize=4)
@@ -73,10 +73,10 @@ def hashes(thumbnails: Uint8) -> Hashes:
     Returns:
         [N, 3, HASH_BYTES]
     """
-    planes = thumbnails.astype(np.int32)
+    planes = thumbnails.astype(np.int16)
     planes[:, :3] += 128 * (255 - planes[:, 3:]) // 255
     red, green, blue, _ = planes.swapaxes(0, 1)
-    luminance = (299 * red + 587 * green + 114 * blue) // 1000
+    luminance = (299 * red.astype(np.int32) + 587 * green.astype(np.int32) + 114 * blue.astype(np.int32)) // 1000
     found = np.stack([_dct_bits(luminance), _dct_bits(luminance[..., ::-1]), _dct_bits(_edges(planes))], 1)
     found[np.ptp(luminance, (1, 2)) < FLAT] = 0
     return found
@@ -84,10 +84,10 @@ def hashes(thumbnails: Uint8) -> Hashes:
 
 def _edges(planes: Ints) -> Ints:
     """The strongest step of any channel to the right and down, cut at 64 levels: where edges are, not how strong."""
-    steps = np.zeros((2, len(planes), SIDE, SIDE), np.int32)
+    steps = np.zeros((2, len(planes), SIDE, SIDE), np.int16)
     np.abs(np.diff(planes, axis=2)).max(1, out=steps[0, :, :-1])
     np.abs(np.diff(planes, axis=3)).max(1, out=steps[1, :, :, :-1])
-    return np.asarray(np.minimum(steps[0] + steps[1], 64) * 255 // 64)
+    return np.asarray(np.minimum(steps[0] + steps[1], 64) * np.int32(255) // 64)
 
 
 @lru_cache(maxsize=1)
@@ -99,7 +99,8 @@ def _cosines() -> npt.NDArray[np.float64]:
 
 def _dct_bits(grey: Ints) -> Uint8:
     """[N, SIDE, SIDE] to packed bits [N, HASH_BYTES]: which low frequencies lie above their median."""
-    low = _cosines() @ grey.astype(np.float64) @ _cosines().T
+    columns = grey.reshape(-1, SIDE).astype(np.float64) @ _cosines().T
+    low = _cosines() @ columns.reshape(-1, SIDE, LOW)
     bits = low > np.median(low, axis=(1, 2), keepdims=True)
     return np.packbits(bits.reshape(len(grey), LOW**2), axis=1)
 

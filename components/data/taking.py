@@ -79,13 +79,13 @@ def take(batch: Batch, *, raw: Path, spool: Path, params: Preprocess) -> Taken:
     rows: list[tuple[Any, ...]] = []
     thumbnails: list[Uint8] = []
     palette = params.palette
-    with spool_file(spool, batch.number).open("wb") as file:
+    with spool_file(spool, batch.number).open("wb", buffering=2**20) as file:
         for position, (_, content) in enumerate(read_originals(raw, batch.originals), batch.first):
             try:
                 frames = decode(content, all_frames=params.frames == "all", max_pixels=params.max_pixels)
                 for number, frame in enumerate(frames):
-                    planes = compositing.premultiply(frame.image)
-                    digest = compositing.content_digest(planes)
+                    seen = compositing.visible_pixels(frame.image)
+                    digest, planes = compositing.content_digest(seen), compositing.premultiply(seen)
                     alpha = compositing.alpha_kind(planes)
                     block = compositing.art_block(planes) if params.pixel_art and alpha != "soft" else 0
                     square = compositing.fit(planes, block, params)
@@ -93,7 +93,7 @@ def take(batch: Batch, *, raw: Path, spool: Path, params: Preprocess) -> Taken:
                         pixels = compositing.transparent(square)
                     else:
                         pixels = compositing.composite(square, compositing.background(planes, digest, palette))
-                    file.write(pixels.tobytes())
+                    file.write(np.ascontiguousarray(pixels).data)
                     thumbnails.append(similarity.thumbnail(square, compositing.levels(square)))
                     height, _, width = planes.shape
                     form = f"{frame.format} {frame.mode}".encode()

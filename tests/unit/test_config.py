@@ -66,6 +66,14 @@ def test_no_file(tmp_path):
         ("preprocess.resolution", 48, "a power of two from 8 to 1024"),
         ("preprocess.resolution", 2048, "a power of two from 8 to 1024"),
         ("preprocess.background", "white", '"#rrggbb"'),
+        ("preprocess.background", "#ffffff, #000000", "several with spaces between"),
+        ("preprocess.channels", 2, "allowed: 3, 4"),
+        ("preprocess.frames", "second", "allowed: first, all"),
+        ("preprocess.trim", 1, "preprocess.trim is 1; allowed: true or false"),
+        ("preprocess.margin", 0.5, "at least 0, below 0.5"),
+        ("preprocess.shape", "stretch", "allowed: pad, crop"),
+        ("preprocess.mirrors", "drop it", "allowed: ignore, report, drop"),
+        ("preprocess.max_pixels", 0, "at least 1"),
         ("preprocess.holdout", 0.9, "at most 0.5"),
         ("execution.device", "tpu", "auto, cpu, cuda"),
         ("execution.workers", 0, "at least 1"),
@@ -100,4 +108,8 @@ def test_every_missing_key_is_named(tmp_path, content):
 
 def test_background_as_values(content, tmp_path):
     content["preprocess"]["background"] = "#0aFF80"
-    assert load(tmp_path, content).preprocess.background_rgb == (10, 255, 128)
+    assert load(tmp_path, content).preprocess.palette == [(10, 255, 128)]
+    content["preprocess"]["background"] = "#0aFF80 #000102"
+    assert load(tmp_path, content).preprocess.palette == [(10, 255, 128), (0, 1, 2)]
+    content["preprocess"]["background"] = "border"
+    assert load(tmp_path, content).preprocess.palette is None

@@ -45,8 +45,9 @@ def test_counts_manifest_and_contents(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {f"{bucket}.tar" for bucket in buckets} | tables
     rows = [json.loads(line) for line in (tmp_path / "manifest.jsonl").read_text().splitlines()]
     assert rows == [{"name": n, "sha256": sha256(c), "bytes": len(c)} for n, c in sorted(FILES)]
-    assert read_manifest(tmp_path)[sha256(FILES[5][1])] == ["005.png", "copy of 5.png"]
-    originals = list(read_originals(tmp_path))
+    manifest = read_manifest(tmp_path)
+    assert next(o.names for o in manifest if o.sha256 == sha256(FILES[5][1])) == ("005.png", "copy of 5.png")
+    originals = [(original.sha256, content) for original, content in read_originals(tmp_path, manifest)]
     assert originals == sorted({sha256(content): content for _, content in FILES}.items())
 
 
@@ -126,8 +127,14 @@ def test_what_ingest_did_not_write_is_refused(tmp_path):
     bucket = tmp_path / f"{bucket_of(b'one')}.tar"
     whole = bucket.read_bytes()
     bucket.unlink()
-    with pytest.raises(InputError, match="lacks 1 contents of its manifest"):
-        list(read_originals(tmp_path))
-    bucket.write_bytes(whole.replace(b"one", b"eno"))
-    with pytest.raises(InputError, match="is not what the manifest names"):
-        list(read_originals(tmp_path))
+    manifest = read_manifest(tmp_path)
+    with pytest.raises(InputError, match="No such file or directory; allowed: what ingest wrote"):
+        list(read_originals(tmp_path, manifest))
+    for broken in (whole.replace(b"one", b"eno"), whole[:513], b""):
+        bucket.write_bytes(broken)
+        with pytest.raises(InputError, match="is damaged; allowed: what ingest wrote"):
+            list(read_originals(tmp_path, manifest))
+    for row in ("[]", "{}", "x", '{"sha256": 1, "name": "a", "bytes": 2}', '{"sha256": "zz", "name": "a", "bytes": 1}'):
+        (tmp_path / "manifest.jsonl").write_text(row + "\n")
+        with pytest.raises(InputError, match="is damaged"):
+            read_manifest(tmp_path)

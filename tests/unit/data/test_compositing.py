@@ -16,18 +16,18 @@ from components.data.compositing import (
     composite,
     content_digest,
     fit,
-    premultiply,
     to_linear,
     transparent,
+    visible_pixels,
 )
-from tests.preprocessing import PARAMS
+from tests.preprocessing import PARAMS, planes_of
 
 WHITE = (255, 255, 255)
 
 
 def planes(*rows):
     """Premultiplied planes of a picture given as rows of straight RGBA pixels."""
-    return premultiply(Image.fromarray(np.array(rows, np.uint8)))
+    return planes_of(Image.fromarray(np.array(rows, np.uint8)))
 
 
 def fitted(picture, resolution, **choices):
@@ -41,7 +41,7 @@ def rgba(square):
 def test_premultiplying_rounds_to_nearest_for_every_colour_and_alpha():
     colour, alpha = np.meshgrid(np.arange(256), np.arange(256), indexing="ij")
     image = Image.fromarray(np.stack([colour, colour, colour, alpha], axis=-1).astype(np.uint8))
-    result = premultiply(image)
+    result = planes_of(image)
     np.testing.assert_array_equal(result[:, 0], np.floor(colour * alpha / 255 + 0.5))
     np.testing.assert_array_equal(result[:, 3], alpha)
     np.testing.assert_array_equal(result.transpose(0, 2, 1), np.asarray(image.convert("RGBa")))
@@ -88,7 +88,7 @@ def test_composite_rounds_to_nearest_for_every_alpha_and_background():
 def test_opaque_and_transparent_are_exact(linear_light):
     colours = np.random.default_rng(0).integers(0, 256, (16, 16, 4), np.uint8)
     colours[:8, :, 3], colours[8:, :, 3] = 255, 0
-    square = fit(premultiply(Image.fromarray(colours)), 1, replace(PARAMS, resolution=16, linear_light=linear_light))
+    square = fit(planes_of(Image.fromarray(colours)), 1, replace(PARAMS, resolution=16, linear_light=linear_light))
     result = composite(square, (1, 2, 3))
     np.testing.assert_array_equal(result[:8], colours[:8, :, :3])
     np.testing.assert_array_equal(result[8:], np.broadcast_to((1, 2, 3), (8, 16, 3)))
@@ -118,7 +118,7 @@ def test_linear_light_follows_the_srgb_curve():
 def test_colour_never_exceeds_alpha(linear_light):
     noise = np.random.default_rng(1).integers(0, 2, (50, 30, 4), np.uint8) * 255
     for resolution in (8, 64):
-        square = transparent(fitted(premultiply(Image.fromarray(noise)), resolution, linear_light=linear_light))
+        square = transparent(fitted(planes_of(Image.fromarray(noise)), resolution, linear_light=linear_light))
         assert (square[..., :3] <= square[..., 3:]).all()
 
 
@@ -133,7 +133,7 @@ def test_colour_never_exceeds_alpha(linear_light):
     ],
 )
 def test_fit_fills_the_longer_side_and_centres(size, resolution, box):
-    square = transparent(fitted(premultiply(Image.new("RGBA", size, (10, 20, 30, 255))), resolution))
+    square = transparent(fitted(planes_of(Image.new("RGBA", size, (10, 20, 30, 255))), resolution))
     expected = np.zeros((resolution, resolution, 4), np.uint8)
     left, top, right, bottom = box
     expected[top:bottom, left:right] = (10, 20, 30, 255)
@@ -143,7 +143,7 @@ def test_fit_fills_the_longer_side_and_centres(size, resolution, box):
 def boxed(size, box, colour=(10, 20, 30, 255)):
     image = Image.new("RGBA", size)
     image.paste(colour, box)
-    return premultiply(image)
+    return planes_of(image)
 
 
 def test_trimming_cuts_to_what_is_visible_and_a_margin_stays_free():
@@ -159,7 +159,7 @@ def test_trimming_cuts_to_what_is_visible_and_a_margin_stays_free():
 def test_cropping_takes_the_centre_square():
     image = Image.new("RGBA", (48, 16), (9, 9, 9, 255))
     image.paste((10, 20, 30, 255), (16, 0, 32, 16))
-    assert (transparent(fitted(premultiply(image), 16, shape="crop")) == (10, 20, 30, 255)).all()
+    assert (transparent(fitted(planes_of(image), 16, shape="crop")) == (10, 20, 30, 255)).all()
 
 
 def art(block, side=12):
@@ -171,7 +171,7 @@ def art(block, side=12):
 
 @pytest.mark.parametrize("block", [1, 2, 5])
 def test_pixel_art_is_found_with_its_block_and_scaled_by_a_whole_number(block):
-    picture = premultiply(Image.fromarray(art(block)))
+    picture = planes_of(Image.fromarray(art(block)))
     assert alpha_kind(picture) == "hard"
     assert art_block(picture) == block
     square = transparent(fit(picture, block, replace(PARAMS, resolution=32)))
@@ -181,32 +181,32 @@ def test_pixel_art_is_found_with_its_block_and_scaled_by_a_whole_number(block):
 
 
 def test_pixel_art_too_large_for_the_square_is_resampled():
-    picture = premultiply(Image.fromarray(art(1, side=20)))
+    picture = planes_of(Image.fromarray(art(1, side=20)))
     np.testing.assert_array_equal(fit(picture, 1, replace(PARAMS, resolution=16)), fitted(picture, 16))
 
 
 def test_many_colours_are_no_pixel_art_and_soft_alpha_is_seen():
     noise = np.random.default_rng(0).integers(0, 256, (30, 30, 4), np.uint8)
-    assert alpha_kind(premultiply(Image.fromarray(noise))) == "soft"
+    assert alpha_kind(planes_of(Image.fromarray(noise))) == "soft"
     noise[..., 3] = 255
-    assert alpha_kind(premultiply(Image.fromarray(noise))) == "opaque"
-    assert art_block(premultiply(Image.fromarray(noise))) == 0
+    assert alpha_kind(planes_of(Image.fromarray(noise))) == "opaque"
+    assert art_block(planes_of(Image.fromarray(noise))) == 0
     few = np.zeros((200, 200, 4), np.uint8)
     few[..., 3] = 255
     few[99, :70, 0] = np.arange(70)  # a row that a coarse sample misses
-    assert art_block(premultiply(Image.fromarray(few))) == 0
+    assert art_block(planes_of(Image.fromarray(few))) == 0
 
 
 def test_the_border_colour_is_that_of_the_visible_edge():
     image = Image.new("RGBA", (10, 10), (200, 100, 0, 255))
     image.paste((0, 0, 0, 255), (1, 1, 9, 9))
-    assert border_colour(premultiply(image)) == (200, 100, 0)
+    assert border_colour(planes_of(image)) == (200, 100, 0)
     image.putpixel((0, 0), (0, 0, 0, 0))  # what is transparent has no say
-    assert border_colour(premultiply(image)) == (200, 100, 0)
-    hidden = premultiply(Image.new("RGBA", (4, 4), (200, 100, 0, 0)))
+    assert border_colour(planes_of(image)) == (200, 100, 0)
+    hidden = planes_of(Image.new("RGBA", (4, 4), (200, 100, 0, 0)))
     assert border_colour(hidden) is None
     assert background(hidden, bytes(32), None) == WHITE
-    assert background(premultiply(image), bytes(32), None) == (200, 100, 0)
+    assert background(planes_of(image), bytes(32), None) == (200, 100, 0)
 
 
 def test_a_palette_is_drawn_from_by_the_digest():
@@ -218,10 +218,15 @@ def test_a_palette_is_drawn_from_by_the_digest():
     assert all(80 < found.count(colour) < 120 for colour in palette)
 
 
+def digest_of(*rows):
+    return content_digest(visible_pixels(Image.fromarray(np.array(rows, np.uint8))))
+
+
 def test_the_content_digest_is_what_is_seen():
-    seen = bytes([128, 0]) + bytes([0, 0]) + bytes([0, 0]) + bytes([128, 0])  # R, G, B, A of the row
-    one = planes([(255, 0, 0, 128), (1, 2, 3, 0)])
-    assert content_digest(one) == hashlib.sha256(struct.pack(">II", 1, 2) + seen).digest()
-    assert content_digest(planes([(255, 0, 0, 128), (9, 9, 9, 0)])) == content_digest(one)
-    assert content_digest(planes([(255, 0, 0, 128)], [(1, 2, 3, 0)])) != content_digest(one)
-    assert content_digest(planes([(255, 0, 0, 127), (1, 2, 3, 0)])) != content_digest(one)
+    one = digest_of([(255, 0, 0, 128), (1, 2, 3, 0)])
+    seen = bytes([255, 0, 0, 128, 0, 0, 0, 0])
+    assert one == hashlib.sha256(struct.pack(">II", 2, 1) + seen).digest()
+    assert digest_of([(255, 0, 0, 128), (9, 9, 9, 0)]) == one
+    assert digest_of([(255, 0, 0, 128)], [(1, 2, 3, 0)]) != one
+    assert digest_of([(255, 0, 0, 127), (1, 2, 3, 0)]) != one
+    assert digest_of([(254, 0, 0, 128), (1, 2, 3, 0)]) != one  # equal when premultiplied, and yet another picture

@@ -15,7 +15,7 @@ import pytest
 from components import processes
 from components.config import InputError
 from components.data.node_cache import local_shards, project_files
-from components.data.shards import write_shards
+from tests.preprocessing import write_shards
 
 DVC_YAML = "stages: {make: {cmd: '${how}', deps: ['${ingest.source}'], params: [ingest], outs: [data/shards]}}"
 PARAMS = "{how: 'true', ingest: {source: pictures}}"

@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 from components.config import InputError
 from components.data import shards, taking
 from components.data.buckets import write_buckets
-from components.data.compositing import composite, content_digest, fit, premultiply, transparent
+from components.data.compositing import composite, content_digest, fit, premultiply, transparent, visible_pixels
 from components.data.decoding import decode
 from components.data.preparation import prepare
 from components.data.procedural import draw_creature
@@ -91,10 +91,10 @@ def test_shards_hold_the_pictures_by_content_digest(tmp_path, monkeypatch, chann
     _, made = run(tmp_path, FILES, params)
     pictures = {}
     for name, content in FILES:
-        planes = premultiply(next(decode(content, all_frames=False, max_pixels=10**6)).image)
-        square = fit(planes, 0, params)
+        seen = visible_pixels(next(decode(content, all_frames=False, max_pixels=10**6)).image)
+        square = fit(premultiply(seen), 0, params)
         pixels = composite(square, (0x10, 0x20, 0x30)) if channels == 3 else transparent(square)
-        pictures[content_digest(planes)] = (name, pixels)
+        pictures[content_digest(seen)] = (name, pixels)
     for split in ("train", "holdout"):
         digests = [
             d for d in sorted(pictures) if holds_out(np.frombuffer(d, np.uint8)[None], 0.3)[0] == (split == "holdout")

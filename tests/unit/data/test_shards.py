@@ -6,25 +6,12 @@ import json
 import numpy as np
 
 from components.data import shards
-
-
-def write(folder, images, order):
-    """The images' shards by split, three to a shard."""
-    splits = {}
-    for split, members in order.items():
-        parts = [members[start : start + 3] for start in range(0, len(members), 3)]
-        splits[split] = [
-            shards.write_shard(
-                folder / f"{split}-{n:05d}.npy", len(part), images.shape[1:], (images[m].tobytes() for m in part)
-            )
-            for n, part in enumerate(parts)
-        ]
-    return shards.write_index(folder, images.shape[1:], splits, None)
+from tests.preprocessing import write_shards
 
 
 def test_shards_equal_np_save_and_the_index_names_them(tmp_path):
     images = np.random.default_rng(0).integers(0, 256, (7, 4, 4, 3), np.uint8)
-    digest = write(tmp_path, images, {"train": [4, 0, 6, 2, 1], "holdout": [3, 5]})
+    digest = write_shards(tmp_path, images, {"train": [4, 0, 6, 2, 1], "holdout": [3, 5]}, step=3)
     expected = {"train-00000.npy": [4, 0, 6], "train-00001.npy": [2, 1], "holdout-00000.npy": [3, 5]}
     for name, members in expected.items():
         np.save(tmp_path / "expected.npy", images[members])
@@ -44,9 +31,9 @@ def test_shards_equal_np_save_and_the_index_names_them(tmp_path):
 def test_the_digest_follows_pixels(tmp_path):
     images = np.zeros((4, 8, 8, 3), np.uint8)
     order = {"train": [0, 1], "holdout": [2, 3]}
-    before = write(tmp_path, images, order)
+    before = write_shards(tmp_path, images, order)
     images[3, 7, 7, 2] = 1
-    assert write(tmp_path, images, order) != before
+    assert write_shards(tmp_path, images, order) != before
 
 
 def test_a_shard_stays_below_its_size():

@@ -8,16 +8,16 @@ import pytest
 from PIL import Image, ImageEnhance, ImageOps
 
 from components.data import similarity
-from components.data.compositing import fit, premultiply
+from components.data.compositing import fit
 from components.data.procedural import draw_creature
 from components.data.similarity import KINDS, groups, hashes, pairs, thumbnail
-from tests.preprocessing import PARAMS
+from tests.preprocessing import PARAMS, planes_of
 
 SIDE = 64
 
 
 def thumbnails(images):
-    squares = [fit(premultiply(image), 0, PARAMS_64) for image in images]
+    squares = [fit(planes_of(image), 0, PARAMS_64) for image in images]
     return np.stack([thumbnail(square, 255) for square in squares])
 
 

@@ -5,8 +5,8 @@ import pytest
 
 from components.config import Evaluate, InputError
 from components.data.dataset import ImageSet
-from components.data.shards import write_index, write_shard
 from components.evaluation.evaluate import blur_to_8, mean_image, measure, split_train, table
+from tests.preprocessing import write_shards
 
 NAMES = {"real", "untrained", "mean_image", "repeated_image", "blurred_8x8"}
 
@@ -19,11 +19,7 @@ def sets(tmp_path):
     for image in images:
         top, left = rng.integers(0, 8, 2)
         image[top : top + 8, left : left + 8] = rng.integers(0, 200, 3)
-    parts = {"train": images[:140], "holdout": images[140:]}
-    splits = {
-        name: [write_shard(tmp_path / f"{name}.npy", len(part), (16, 16, 3), [part])] for name, part in parts.items()
-    }
-    write_index(tmp_path, (16, 16, 3), splits, None)
+    write_shards(tmp_path, images, {"train": list(range(140)), "holdout": list(range(140, 170))})
     return ImageSet.open(tmp_path, "train"), ImageSet.open(tmp_path, "holdout")
 
 

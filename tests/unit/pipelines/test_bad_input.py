@@ -64,7 +64,9 @@ def test_good_input_says_one_line(project):
     done = run(project, "preprocess")
     assert (done.returncode, done.stderr) == (0, "")
     assert re.fullmatch(
-        r"preprocess: 12 in, 12 kept \(\d+ train, \d+ holdout\), 0 rejected, 0 duplicates, 32x32\n", done.stdout
+        r"preprocess: 12 in, 12 kept \(\d+ train, \d+ holdout\), 0 rejected, 0 duplicates, 0 similar dropped, 32x32; "
+        r"look at data/shards/report\.html\n",
+        done.stdout,
     )
     assert not list((project / "data").glob(".*"))
 
@@ -103,7 +105,7 @@ def test_preprocess_refuses_no_originals_no_images_and_too_few(project):
     (project / "words" / "README.md").write_text("words")
     change(project, "source", "words")
     assert run(project, "ingest").returncode == 0
-    assert_refused(project, "preprocess", "no usable image: 1 not an image; allowed: PNG")
+    assert_refused(project, "preprocess", "no usable image: 1 not an image: looks like text; allowed: PNG")
 
 
 @pytest.mark.parametrize("stage", ["ingest", "preprocess"])
@@ -112,3 +114,32 @@ def test_every_stage_refuses_wrong_params(project, stage):
     assert_refused(project, stage, "preprocess.resolution is 48; allowed: a power of two")
     (project / "params.yaml").unlink()
     assert_refused(project, stage, "params.yaml")
+
+
+@pytest.fixture
+def small_disk(project):
+    """data/ of the project on a file system of one megabyte."""
+    data = project / "data"
+    data.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "small", data], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("a small file system cannot be mounted here")
+    yield data
+    subprocess.run(["umount", data], check=True)
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(project, small_disk):
+    for shade in range(100):
+        size = (200, 200) if shade % 2 else (100, 100)
+        Image.effect_noise(size, shade + 1).save(project / "art" / f"noise {shade}.png")
+    assert_refused(project, "ingest", "No space left on device")
+    assert not list(small_disk.iterdir())
+    for path in (project / "art").glob("noise*"):
+        path.unlink()
+    assert run(project, "ingest").returncode == 0
+    change(project, "resolution", "256")
+    change(project, "channel_base", "1024")
+    assert_refused(project, "preprocess", "No space left on device")
+    assert {path.name for path in small_disk.iterdir()} == {"raw"}
+    change(project, "resolution", "32")
+    assert run(project, "preprocess").returncode == 0
