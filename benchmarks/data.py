@@ -224,7 +224,7 @@ def memory(options: argparse.Namespace) -> dict[str, Any]:
         with tempfile.TemporaryDirectory(dir=options.scratch) as name:
             folder = Path(name)
             (folder / "data/raw").mkdir(parents=True)
-            with executor(preload="benchmarks.data") as spread:
+            with executor(preload="components.data.preparation") as spread:
                 lists = spread(partial(_drawn, total=count, size=options.drawn), range(0, count, 100))
                 files = (content for contents in lists for content in contents)
                 write_buckets(((f"{n:07d}.png", content) for n, content in enumerate(files)), folder / "data/raw")

@@ -18,7 +18,7 @@ from components.config import InputError
 
 SHARDS = "data/shards"
 FILES = ("index.json", "images.jsonl", "rejected.jsonl", "report.json")
-COUNTS = ("in", "kept", "rejected", "duplicates", "train", "holdout")
+COUNTS = ("in", "kept", "rejected", "duplicates", "similar", "train", "holdout")
 NAMED = 5  # images named in a line
 
 
