@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 import struct
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Literal
 
@@ -21,6 +22,7 @@ from components.config import Preprocess
 from components.data.images import Uint8
 from components.data.resampling import EIGHT, SIXTEEN, Depth, Planes, resample
 
+STRIP_PIXELS = 2**18
 ART_COLOURS = 64  # pixel art has at most so many different pixels
 Colour = tuple[int, int, int]
 WHITE: Colour = (255, 255, 255)
@@ -49,14 +51,20 @@ def premultiply(pixels: Uint8) -> Uint8:
     """
     height, width, _ = pixels.shape
     planes = np.empty((height, 4, width), np.uint8)
-    step = max(1, 2**18 // width)  # in strips: the 16-bit products never take more than a few MiB
-    for top in range(0, height, step):
-        strip = planes[top : top + step]
-        strip[:] = pixels[top : top + step].transpose(0, 2, 1)
+    for rows in _strips(planes):
+        strip = planes[rows]
+        strip[:] = pixels[rows].transpose(0, 2, 1)
         product = strip[:, :3].astype(np.uint16)
         product *= strip[:, 3:]
         strip[:, :3] = _divided_by_255(product)
     return planes
+
+
+def _strips(planes: Planes) -> Iterator[slice]:
+    """Rows at a time, so that wider copies of a large picture take a few MiB."""
+    height, _, width = planes.shape
+    step = max(1, STRIP_PIXELS // width)
+    return (slice(top, top + step) for top in range(0, height, step))
 
 
 def _divided_by_255(product: npt.NDArray[np.uint16]) -> npt.NDArray[np.uint16]:
@@ -218,9 +226,10 @@ def _encode(light: Planes) -> Uint8:
 
 def to_linear(planes: Uint8) -> npt.NDArray[np.uint16]:
     """Premultiplied sRGB planes to premultiplied linear light, 0..65535: the curve is that of straight colour."""
-    alpha = planes[:, 3:].astype(np.uint32)
-    straight = (planes[:, :3] * np.uint32(510) + alpha) // np.maximum(2 * alpha, 1)
     out = np.empty(planes.shape, np.uint16)
-    out[:, :3] = (_curve()[np.minimum(straight, 255)] * alpha + 127) // 255
-    out[:, 3:] = alpha * 257
+    for rows in _strips(planes):
+        alpha = planes[rows, 3:].astype(np.uint32)
+        straight = (planes[rows, :3] * np.uint32(510) + alpha) // np.maximum(2 * alpha, 1)
+        out[rows, :3] = (_curve()[np.minimum(straight, 255)] * alpha + 127) // 255
+        out[rows, 3:] = alpha * 257
     return out

@@ -19,6 +19,7 @@ import numpy.typing as npt
 Planes = npt.NDArray[Any]  # [H, C, W]
 SUPPORT = 3  # of Lanczos, in pixels of the coarser grid
 BAND = 16  # rows of a product: more of them multiply more zeros, fewer cost more calls
+BAND_NUMBERS = 2**24  # fewer rows, where more numbers than this would be copied as floats
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def lanczos(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 
 @lru_cache(maxsize=256)
-def bands(source: int, target: int, bits: int, dtype: str) -> tuple[Band, ...]:
+def bands(source: int, target: int, bits: int, dtype: str, height: int = BAND) -> tuple[Band, ...]:
     """The weights from `source` to `target` samples as whole numbers; each output's add up to 2^bits.
 
     Downscaling widens the filter by the scale (antialiasing); beyond an edge the rest of the filter is normalised.
@@ -65,8 +66,8 @@ def bands(source: int, target: int, bits: int, dtype: str) -> tuple[Band, ...]:
     lows = np.maximum(np.floor(centres - SUPPORT * width).astype(int) + 1, 0)
     highs = np.minimum(np.ceil(centres + SUPPORT * width).astype(int), source)
     found = []
-    for start in range(0, target, BAND):
-        stop = min(start + BAND, target)
+    for start in range(0, target, height):
+        stop = min(start + height, target)
         low, high = int(lows[start]), int(highs[stop - 1])
         real = lanczos((np.arange(low, high)[None] - centres[start:stop, None]) / width)
         rising = np.rint((real / real.sum(1, keepdims=True)).cumsum(1) * 2**bits)
@@ -87,7 +88,8 @@ def resample(planes: Planes, height: int, width: int, depth: Depth = EIGHT) -> P
     """
     rows, channels, columns = planes.shape
     tall = np.empty((height, channels * columns), depth.dtype)
-    for band in bands(rows, height, depth.first, depth.dtype):
+    copied = channels * columns * max(1, rows // height)  # numbers made floats for one more row of a band
+    for band in bands(rows, height, depth.first, depth.dtype, min(BAND, max(1, BAND_NUMBERS // copied))):
         part = planes[band.low : band.high].reshape(band.high - band.low, -1).astype(depth.dtype)
         np.matmul(band.weights, part, out=tall[band.start : band.stop])
     tall *= 2.0 ** (depth.keep - depth.first)

@@ -86,6 +86,7 @@ def take(batch: Batch, *, raw: Path, spool: Path, params: Preprocess) -> Taken:
                 for number, frame in enumerate(frames):
                     seen = compositing.visible_pixels(frame.image)
                     digest, planes = compositing.content_digest(seen), compositing.premultiply(seen)
+                    del seen  # as large as the picture
                     alpha = compositing.alpha_kind(planes)
                     block = compositing.art_block(planes) if params.pixel_art and alpha != "soft" else 0
                     square = compositing.fit(planes, block, params)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from components.data import resampling
 from components.data.resampling import EIGHT, SIXTEEN, bands, resample
 
 SIZES = [(128, 64), (64, 64), (100, 64), (37, 64), (5, 32), (1, 8), (300, 7), (2000, 64), (40000, 8)]
@@ -74,6 +75,13 @@ def test_the_order_of_addition_changes_nothing():
     np.testing.assert_array_equal(resample(planes[:, [3, 2, 1, 0]], 32, 16)[:, [3, 2, 1, 0]], resample(planes, 32, 16))
     # mirrored weights are rounded as running sums from the other end, so a level may differ, no more
     assert np.abs(flipped - resample(planes, 32, 16)).max() <= 1
+
+
+def test_the_height_of_bands_changes_nothing(monkeypatch):
+    planes = noise(300, 40)
+    expected = resample(planes, 40, 16)
+    monkeypatch.setattr(resampling, "BAND_NUMBERS", 4000)
+    np.testing.assert_array_equal(resample(planes, 40, 16), expected)
 
 
 def test_a_long_filter_keeps_its_weight():
