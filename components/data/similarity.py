@@ -77,7 +77,10 @@ def hashes(thumbnails: Uint8) -> Hashes:
     planes[:, :3] += 128 * (255 - planes[:, 3:]) // 255
     red, green, blue, _ = planes.swapaxes(0, 1)
     luminance = (299 * red.astype(np.int32) + 587 * green.astype(np.int32) + 114 * blue.astype(np.int32)) // 1000
-    found = np.stack([_dct_bits(luminance), _dct_bits(luminance[..., ::-1]), _dct_bits(_edges(planes))], 1)
+    plain, edges = np.split(_low_frequencies(np.concatenate([luminance, _edges(planes)])), 2)
+    mirrored = plain * (-1.0) ** np.arange(LOW)  # a mirrored cosine is the same one, or its negative
+    low = np.stack([plain, mirrored, edges], axis=1).reshape(-1, 3, LOW**2)
+    found = np.packbits(low > np.median(low, axis=2, keepdims=True), axis=2)
     found[np.ptp(luminance, (1, 2)) < FLAT] = 0
     return found
 
@@ -97,12 +100,10 @@ def _cosines() -> npt.NDArray[np.float64]:
     return np.asarray(np.rint(np.cos(angles) * 2**15))
 
 
-def _dct_bits(grey: Ints) -> Uint8:
-    """[N, SIDE, SIDE] to packed bits [N, HASH_BYTES]: which low frequencies lie above their median."""
+def _low_frequencies(grey: Ints) -> npt.NDArray[np.float64]:
+    """The lowest coefficients of the DCT-II, [N, SIDE, SIDE] to [N, LOW, LOW], as exact whole numbers."""
     columns = grey.reshape(-1, SIDE).astype(np.float64) @ _cosines().T
-    low = _cosines() @ columns.reshape(-1, SIDE, LOW)
-    bits = low > np.median(low, axis=(1, 2), keepdims=True)
-    return np.packbits(bits.reshape(len(grey), LOW**2), axis=1)
+    return np.asarray(_cosines() @ columns.reshape(-1, SIDE, LOW))
 
 
 def pairs(found: Hashes) -> list[Pair]:
