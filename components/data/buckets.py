@@ -6,13 +6,12 @@ import hashlib
 import json
 import os
 import tarfile
-from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from components.config import InputError
 from components.data.archives import Refused
@@ -82,13 +81,17 @@ def _write_bucket(path: Path, spool: BinaryIO, members: dict[str, tuple[int, int
 
 @dataclass(frozen=True, slots=True)
 class Original:
-    """One distinct content of the source: where its bytes lie, and all its names, sorted."""
+    """One distinct content of the source: where its bytes lie in its bucket, and all its names, sorted."""
 
     sha256: str
-    bucket: str  # file name
     offset: int
     bytes: int
     names: tuple[str, ...]
+
+    @property
+    def bucket(self) -> str:
+        """The bucket's file name."""
+        return f"{_bucket(self.sha256)}.tar"
 
 
 def read_manifest(folder: Path) -> list[Original]:
@@ -97,26 +100,25 @@ def read_manifest(folder: Path) -> list[Original]:
     Raises:
         InputError: no manifest, or not one that ingest wrote.
     """
-    names: dict[str, list[str]] = defaultdict(list)
-    sizes: dict[str, int] = {}
+    contents: dict[str, list[Any]] = {}  # sha256 -> bytes and names
     path = folder / "manifest.jsonl"
     try:
         with path.open(encoding="utf-8") as file:
             for row in map(json.loads, file):
                 digest = bytes.fromhex(row["sha256"]).hex()
-                names[digest].append(str(row["name"]))
-                sizes[digest] = int(row["bytes"])
+                contents.setdefault(digest, [int(row["bytes"])]).append(str(row["name"]))
     except FileNotFoundError:
         raise InputError(f"{path} does not exist; allowed: a folder made by ingest") from None
     except (ValueError, KeyError, TypeError, OSError) as error:
         raise InputError(f"{path} is damaged ({error!r}); allowed: what ingest wrote") from None
     originals = []
-    ends: dict[str, int] = defaultdict(int)
-    for digest, size in sorted(sizes.items()):
-        bucket = f"{_bucket(digest)}.tar"
-        offset = ends[bucket] + tarfile.BLOCKSIZE
-        ends[bucket] = offset + size + -size % tarfile.BLOCKSIZE
-        originals.append(Original(digest, bucket, offset, size, tuple(names[digest])))
+    bucket, end = "", 0
+    for digest in sorted(contents):
+        size, *found = contents.pop(digest)  # a million of them are held once
+        if _bucket(digest) != bucket:
+            bucket, end = _bucket(digest), 0
+        originals.append(Original(digest, end + tarfile.BLOCKSIZE, size, tuple(found)))
+        end += tarfile.BLOCKSIZE + size + -size % tarfile.BLOCKSIZE
     return originals
 
 

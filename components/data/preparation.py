@@ -22,6 +22,7 @@ from components.data import pages, report, shards
 from components.data.buckets import Original, read_manifest, read_refused
 from components.data.decoding import FORMATS
 from components.data.files import write_json, write_json_lines
+from components.data.images import Uint8
 from components.data.selection import Selection, select
 from components.data.taking import ROW, Rows, Taken, batches, spool_file, take
 from components.executor import Spread
@@ -50,12 +51,14 @@ def prepare(raw: Path, folder: Path, params: Preprocess, spread: Spread) -> dict
     opened = sum(len(originals[position].names) for position in rows["original"].tolist())
     chosen = select(rows, originals, params)
     summary = report.summarise(chosen, opened, rejected, params)
-    shown = chosen.rows[chosen.kept][:: -(-int(chosen.kept.sum()) // PREVIEWED)]
-    before = [(originals[position], frame) for position, frame in shown[["original", "frame"]].tolist()]
+    seen = np.flatnonzero(chosen.kept)[:: -(-int(chosen.kept.sum()) // PREVIEWED)]
+    before = [(originals[position], frame) for position, frame in chosen.rows[["original", "frame"]][seen].tolist()]
+    pairs = [(row, _pixels(spool, chosen, ends, params)) for row, ends in report.pictured(chosen)]
 
     jobs = list(_shard_jobs(folder, spool, chosen, params))
-    jobs.append(partial(pages.save_preview, folder / "preview.png", raw, before, _pixels(spool, shown, params), params))
-    jobs.append(partial(_save_report, folder / "report.html", spool, summary, chosen, params))
+    preview = folder / "preview.png"
+    jobs.append(partial(pages.save_preview, preview, raw, before, _pixels(spool, chosen, seen, params), params))
+    jobs.append(partial(pages.save_html, folder / "report.html", summary, pairs))
     splits: dict[str, list[shards.Entry]] = {split: [] for split in shards.SPLITS}
     for split, entry in filter(None, spread(_call, jobs)):
         splits[split].append(entry)
@@ -90,32 +93,31 @@ def _split_positions(chosen: Selection, split: str) -> Rows:
 def _shard_jobs(folder: Path, spool: Path, chosen: Selection, params: Preprocess) -> Iterator[Callable[[], Any]]:
     step = shards.images_a_shard(shape_of(params))
     for split in shards.SPLITS:
-        rows = chosen.rows[["spool", "place"]][_split_positions(chosen, split)]
-        for number, start in enumerate(range(0, len(rows), step)):
+        places = _places(chosen, _split_positions(chosen, split))
+        for number, start in enumerate(range(0, len(places), step)):
             path = folder / f"{split}-{number:05d}.npy"
-            yield partial(_write_shard, split, path, spool, rows[start : start + step], params)
+            yield partial(_write_shard, split, path, spool, places[start : start + step], params)
 
 
-def _write_shard(split: str, path: Path, spool: Path, rows: Rows, params: Preprocess) -> tuple[str, shards.Entry]:
-    return split, shards.write_shard(path, len(rows), shape_of(params), _read_spool(spool, rows, params))
+def _write_shard(split: str, path: Path, spool: Path, places: Rows, params: Preprocess) -> tuple[str, shards.Entry]:
+    return split, shards.write_shard(path, len(places), shape_of(params), _read_spool(spool, places, params))
 
 
-def _read_spool(spool: Path, rows: Rows, params: Preprocess) -> Iterator[bytes]:
+def _places(chosen: Selection, positions: Rows) -> Rows:
+    """Where the pixels lie: [n, 2], number of the spool file and place in it."""
+    return np.stack([chosen.rows["spool"][positions], chosen.rows["place"][positions]], axis=1)
+
+
+def _read_spool(spool: Path, places: Rows, params: Preprocess) -> Iterator[bytes]:
     size = int(np.prod(shape_of(params)))
-    for number, place in rows[["spool", "place"]].tolist():
+    for number, place in places.tolist():
         with spool_file(spool, number).open("rb", buffering=0) as file:
             yield os.pread(file.fileno(), size, place * size)
 
 
-def _pixels(spool: Path, rows: Rows, params: Preprocess) -> list[Any]:
-    return [np.frombuffer(pixels, np.uint8).reshape(shape_of(params)) for pixels in _read_spool(spool, rows, params)]
-
-
-def _save_report(path: Path, spool: Path, summary: dict[str, Any], chosen: Selection, params: Preprocess) -> None:
-    pictured = [
-        (row, _pixels(spool, chosen.rows[[first, second]], params)) for row, first, second in report.pictured(chosen)
-    ]
-    pages.save_html(path, summary, pictured)
+def _pixels(spool: Path, chosen: Selection, positions: Rows, params: Preprocess) -> list[Uint8]:
+    read = _read_spool(spool, _places(chosen, positions), params)
+    return [np.frombuffer(pixels, np.uint8).reshape(shape_of(params)) for pixels in read]
 
 
 def _write_labels(folder: Path, chosen: Selection) -> dict[str, Any]:

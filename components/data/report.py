@@ -90,12 +90,12 @@ def _row(chosen: Selection, pair: Pair) -> dict[str, Any]:
     }
 
 
-def pictured(chosen: Selection) -> Iterator[tuple[dict[str, Any], int, int]]:
-    """Of each kind some pairs, from the closest to the least alike: their row and positions."""
+def pictured(chosen: Selection) -> Iterator[tuple[dict[str, Any], Rows]]:
+    """Of each kind some pairs, from the closest to the least alike: their row and the two positions."""
     for kind in KINDS:
         found = [pair for pair in chosen.pairs if pair.kind == kind]
         for pair in found[:: max(1, -(-len(found) // PICTURED))]:
-            yield _row(chosen, pair), pair.first, pair.second
+            yield _row(chosen, pair), np.array([pair.first, pair.second])
 
 
 def reasons(rejected: list[dict[str, str]]) -> str:

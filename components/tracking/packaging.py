@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
@@ -29,7 +31,7 @@ SIGNATURE = ModelSignature(
 
 def log_generator(folder: Path, name: str, run_id: str, nimg: int, tags: Mapping[str, str]) -> str:
     """Logs the folder as a model of the run and registers it under `name`. Returns the version."""
-    with tempfile.TemporaryDirectory() as temporary, mlflow.start_run(run_id=run_id):
+    with tempfile.TemporaryDirectory() as temporary, _no_bytecode(), mlflow.start_run(run_id=run_id):
         info = mlflow.pyfunc.log_model(
             name=name,
             python_model=os.path.relpath(COMPONENTS / "tracking" / "served_model.py"),
@@ -43,6 +45,16 @@ def log_generator(folder: Path, name: str, run_id: str, nimg: int, tags: Mapping
             step=nimg,
         )
     return str(info.registered_model_version)
+
+
+@contextmanager
+def _no_bytecode() -> Iterator[None]:
+    """MLflow tries the model where it has copied the code to; what Python caches there would become part of it."""
+    before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    try:
+        yield
+    finally:
+        sys.dont_write_bytecode = before
 
 
 def _needed_code(folder: Path) -> Path:

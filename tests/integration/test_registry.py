@@ -128,6 +128,7 @@ def test_a_second_process_serves_it_with_pickle_forbidden(registered, tmp_path):
     environment |= {
         "MLFLOW_TRACKING_URI": f"sqlite:///{Path.cwd()}/mlflow.db",
         "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+        "PYTHONDONTWRITEBYTECODE": "1",  # a local store's model is imported where it lies
     }
     command = [sys.executable, "-P", "-c", SERVE, f"models:/{MODEL}@challenger"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, check=False)

@@ -29,7 +29,7 @@ def rows(count=COUNT, seed=0):
     return table
 
 
-ORIGINALS = [Original(f"{n:064x}", "00.tar", 512, 1, (f"{n:02d}.png", f"z/{n}.png")) for n in range(COUNT)]
+ORIGINALS = [Original(f"{n:064x}", 512, 1, (f"{n:02d}.png", f"z/{n}.png")) for n in range(COUNT)]
 
 
 def test_one_of_each_content_is_kept_sorted_by_digest():
