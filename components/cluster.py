@@ -13,7 +13,7 @@ from itertools import islice
 import ray
 
 from components.config import Execution, InputError
-from components.executor import AHEAD, TRIES, Result, Spread, Task
+from components.executor import AHEAD, TRIES, Result, Spread, Task, WorkerKilledError
 
 START_TRIES = 4
 
@@ -61,15 +61,19 @@ def _spread(function: Callable[[Task], Result], tasks: Iterable[Task]) -> Iterat
     remote = ray.remote(num_cpus=1, max_retries=TRIES - 1)(_apply)
     ahead = AHEAD * int(ray.cluster_resources().get("CPU", 1))
     source = iter(tasks)
-    waiting: deque[ray.ObjectRef] = deque()
+    waiting: deque[tuple[Task, ray.ObjectRef]] = deque()
     while True:
-        waiting.extend(remote.remote(function, task) for task in islice(source, ahead - len(waiting)))
+        waiting.extend((task, remote.remote(function, task)) for task in islice(source, ahead - len(waiting)))
         if not waiting:
             return
+        task, reference = waiting.popleft()
         try:
-            yield ray.get(waiting.popleft())
+            result = ray.get(reference)
         except ray.exceptions.RayTaskError as error:
             raise error.cause from None  # what the function raised
+        except ray.exceptions.WorkerCrashedError:
+            raise WorkerKilledError(task) from None
+        yield result
 
 
 def _apply(function: Callable[[Task], Result], task: Task) -> Result:
@@ -86,6 +90,10 @@ def _start() -> None:
             return
         except Exception as error:  # Ray raises the bare class
             ray.shutdown()
+            if isinstance(error, ConnectionError):
+                raise InputError(
+                    f"RAY_ADDRESS is {address!r} and no Ray answers there; allowed: a running head"
+                ) from None
             if "timed out during startup" not in str(error) or not tries_left:
                 raise
 

@@ -77,13 +77,23 @@ class Preprocess:
             self.background,
             'in quotes: a colour as "#rrggbb", several with spaces between, or "border"',
         )
-        _check(0 <= self.margin < 0.5, "preprocess.margin", self.margin, "at least 0, below 0.5")
+        _check(
+            self.margin >= 0 and self.inner >= 4,
+            "preprocess.margin",
+            self.margin,
+            f"at least 0, and 4 of {self.resolution} pixels left between the margins",
+        )
         _check(0 < self.holdout <= 0.5, "preprocess.holdout", self.holdout, "above 0, at most 0.5")
         _check(self.max_pixels >= 1, "preprocess.max_pixels", self.max_pixels, "at least 1")
         _choice("preprocess.frames", self.frames, ("first", "all"))
         _choice("preprocess.shape", self.shape, ("pad", "crop"))
         for name in ("near_duplicates", "mirrors", "recolours"):
             _choice(f"preprocess.{name}", getattr(self, name), ("ignore", "report", "drop"))
+
+    @property
+    def inner(self) -> int:
+        """Pixels between the margins."""
+        return self.resolution - 2 * round(self.margin * self.resolution)
 
     @property
     def palette(self) -> list[tuple[int, int, int]] | None:
@@ -226,7 +236,7 @@ _TYPE_NAMES = {bool: "true or false", int: "a whole number", float: "a number", 
 
 def _value(key: str, value: object, kind: type) -> object:
     """The value as its field's type. YAML's 5 serves where a float is wanted; true never serves as a number."""
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+    if kind is float and isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**53:
         value = float(value)
     if type(value) is not kind or (kind is float and not math.isfinite(value)):  # type: ignore[arg-type]
         raise InputError(f"{key} is {value!r}; allowed: {_TYPE_NAMES[kind]}")
@@ -264,7 +274,7 @@ def load_params(path: Path | str = "params.yaml") -> Params:
         content = yaml.load(Path(path).read_text(encoding="utf-8"), loader)
     except OSError as error:
         raise InputError(f"{path}: {error.strerror or error}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise InputError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
     try:
         params: Params = _section(Params, "", content)

@@ -26,6 +26,18 @@ TRIES = 4  # of one task: a task that kills each of its workers is at fault itse
 ONE_THREAD = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
+class WorkerKilledError(RuntimeError):
+    """A task whose workers were killed, every time it was tried.
+
+    Attributes:
+        task: what the function was given.
+    """
+
+    def __init__(self, task: Any) -> None:
+        super().__init__(f"the workers of a task were killed {TRIES} times")
+        self.task = task
+
+
 class Spread(Protocol):
     """What work that spreads is given."""
 
@@ -81,23 +93,26 @@ class _Processes:
         return pool
 
     def __call__(self, function: Callable[[Task], Result], tasks: Iterable[Task]) -> Iterator[Result]:
-        waiting: deque[tuple[Task, Future[Result]]] = deque()
+        waiting: deque[tuple[Task, Future[Result] | None]] = deque()
         source = iter(tasks)
         tries = 1
         while True:
-            for task in islice(source, AHEAD * self._workers - len(waiting)):
-                waiting.append((task, self._submit(function, task)))
+            if tries == 1:  # after a death the first task runs alone, to know whose fault it was
+                again = ((task, future or self._submit(function, task)) for task, future in waiting)
+                new = islice(source, AHEAD * self._workers - len(waiting))
+                waiting = deque([*again, *((task, self._submit(function, task)) for task in new)])
             if not waiting:
                 return
+            task, future = waiting[0]
             try:
-                result = waiting[0][1].result()
+                result = (future or self._submit(function, task)).result()
             except BrokenProcessPool:
                 if tries == TRIES:
-                    raise
+                    raise WorkerKilledError(task) from None
                 tries += 1
                 self._pool.shutdown()
                 self._pool = self._new_pool()
-                waiting = deque((task, self._again(function, task, future)) for task, future in waiting)
+                waiting = deque((task, future if future and _has_result(future) else None) for task, future in waiting)
                 continue
             tries = 1
             waiting.popleft()
@@ -111,9 +126,9 @@ class _Processes:
             broken.set_exception(error)
             return broken
 
-    def _again(self, function: Callable[[Task], Result], task: Task, future: Future[Result]) -> Future[Result]:
-        done = future.done() and not isinstance(future.exception(), BrokenProcessPool)
-        return future if done else self._submit(function, task)
+
+def _has_result(future: Future[Any]) -> bool:
+    return future.done() and not isinstance(future.exception(), BrokenProcessPool)
 
 
 def _die_with_parent() -> None:

@@ -1,4 +1,4 @@
-"""The DVC stages' entry points, and how a stage ends when a person's input is wrong or the disk is full."""
+"""The DVC stages' entry points, and how a stage ends when a person's input is wrong or the file system refuses."""
 
 from __future__ import annotations
 
@@ -8,18 +8,22 @@ from collections.abc import Callable
 
 from components.config import InputError
 
+REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ENOTDIR)
+
 
 def stage(main: Callable[[], None]) -> None:
-    """Runs a stage; an InputError or a full disk becomes one line `error: …` on stderr and exit code 2."""
+    """Runs a stage; bad input, and a file system that refuses, become one line `error: …` on stderr and exit code 2."""
     try:
         main()
     except InputError as error:
-        said = str(error)
+        said, code = f"error: {error}", 2
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno not in REFUSALS:
             raise
-        said = f"{error.strerror}: {error.filename or 'where this stage writes'}; what it had begun is removed"
+        said, code = f"error: {error.strerror}: {error.filename or 'where this stage writes'}", 2
+    except KeyboardInterrupt:
+        said, code = "interrupted: what this stage had begun is removed; run it again", 130
     else:
         return
-    print(f"error: {' '.join(said.split())}", file=sys.stderr)
-    sys.exit(2)
+    print(" ".join(said.split()), file=sys.stderr)
+    sys.exit(code)

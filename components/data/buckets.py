@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import tarfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from components.config import InputError
-from components.data.archives import Refused
+from components.data.archives import MAX_FILE_BYTES, Refused
 from components.data.files import write_json_lines
 
 BUCKETS = 2048  # as many as keep `dvc add` of 35,000 small files within twice the time of one archive
@@ -105,11 +106,13 @@ def read_manifest(folder: Path) -> list[Original]:
     try:
         with path.open(encoding="utf-8") as file:
             for row in map(json.loads, file):
-                digest = bytes.fromhex(row["sha256"]).hex()
-                contents.setdefault(digest, [int(row["bytes"])]).append(str(row["name"]))
+                digest, size = row["sha256"], row["bytes"]
+                if not re.fullmatch("[0-9a-f]{64}", digest) or not 0 <= size <= MAX_FILE_BYTES:
+                    raise ValueError(f"sha256 {digest!r}, bytes {size!r}")
+                contents.setdefault(digest, [size]).append(str(row["name"]))
     except FileNotFoundError:
         raise InputError(f"{path} does not exist; allowed: a folder made by ingest") from None
-    except (ValueError, KeyError, TypeError, OSError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError, OSError) as error:
         raise InputError(f"{path} is damaged ({error!r}); allowed: what ingest wrote") from None
     originals = []
     bucket, end = "", 0
@@ -123,9 +126,17 @@ def read_manifest(folder: Path) -> list[Original]:
 
 
 def read_refused(folder: Path) -> list[dict[str, str]]:
-    """The rows {name, reason} of what the source held and ingest could not take."""
-    with (folder / "refused.jsonl").open(encoding="utf-8") as file:
-        return [json.loads(line) for line in file]
+    """The rows {name, reason} of what the source held and ingest could not take.
+
+    Raises:
+        InputError: no such file, or not one that ingest wrote.
+    """
+    path = folder / "refused.jsonl"
+    try:
+        rows = map(json.loads, path.read_text(encoding="utf-8").splitlines())
+        return [{"name": str(row["name"]), "reason": str(row["reason"])} for row in rows]
+    except (ValueError, KeyError, TypeError, RecursionError, OSError) as error:
+        raise InputError(f"{path} is damaged ({error!r}); allowed: what ingest wrote") from None
 
 
 def read_originals(folder: Path, originals: Iterable[Original]) -> Iterator[tuple[Original, bytes]]:
@@ -142,7 +153,10 @@ def read_originals(folder: Path, originals: Iterable[Original]) -> Iterator[tupl
             raise InputError(f"{path}: {error.strerror}; allowed: what ingest wrote") from None
         try:
             for original in members:
-                content = os.pread(descriptor, original.bytes, original.offset)
+                try:
+                    content = os.pread(descriptor, original.bytes, original.offset)
+                except OSError as error:
+                    raise InputError(f"{path}: {error.strerror}; allowed: what ingest wrote") from None
                 if hashlib.sha256(content).hexdigest() != original.sha256:
                     raise InputError(f"{path}: {original.sha256} is damaged; allowed: what ingest wrote")
                 yield original, content

@@ -103,7 +103,8 @@ def _params(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
 
 
 def _counts(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
-    changed = [f"{name} {before[name]} → {after[name]}" for name in COUNTS if before[name] != after[name]]
+    known = [name for name in COUNTS if name in before and name in after]
+    changed = [f"{name} {before[name]} → {after[name]}" for name in known if before[name] != after[name]]
     return [f"counts: {', '.join(changed)}"] if changed else []
 
 

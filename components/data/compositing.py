@@ -95,17 +95,17 @@ def art_block(planes: Uint8) -> int:
     return math.gcd(height, width, *rows.tolist(), *columns.tolist())
 
 
-def content_box(planes: Uint8) -> tuple[slice, slice]:
+def content_box(planes: Planes) -> tuple[slice, slice]:
     """Rows and columns that hold everything visible; there must be something."""
     rows, columns = (np.flatnonzero(planes[:, 3].any(axis)) for axis in (1, 0))
     return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
 
 
-def fit(planes: Uint8, block: int, params: Preprocess) -> Planes:
-    """Puts a picture into the square by params' trim, margin, shape and linear_light.
+def fit(planes: Planes, block: int, params: Preprocess) -> Planes:
+    """Puts a picture into the square by params' trim, margin and shape.
 
     Args:
-        planes: [H, 4, W], premultiplied, with something visible.
+        planes: [H, 4, W] of premultiply() or to_linear(), with something visible.
         block: of pixel art, which is scaled by the largest whole number that fits; 0 for all else, and for Lanczos.
 
     Returns:
@@ -118,15 +118,14 @@ def fit(planes: Uint8, block: int, params: Preprocess) -> Planes:
         planes = planes[rows, :, columns]
     if params.shape == "crop":
         planes = _centre_square(planes)
-    depth = SIXTEEN if params.linear_light else EIGHT
-    inner = params.resolution - 2 * round(params.margin * params.resolution)
+    depth = EIGHT if planes.dtype == np.uint8 else SIXTEEN
+    inner = params.inner
     longer = max(planes.shape[0], planes.shape[2])
-    light = to_linear(planes) if params.linear_light else planes
     if block and longer <= inner:
-        scaled = light.repeat(inner // longer, axis=0).repeat(inner // longer, axis=2).astype(depth.dtype)
+        scaled = planes.repeat(inner // longer, axis=0).repeat(inner // longer, axis=2).astype(depth.dtype)
     else:
         height, width = (max(1, (2 * side * inner + longer) // (2 * longer)) for side in planes.shape[::2])
-        scaled = resample(light, height, width, depth)
+        scaled = resample(planes, height, width, depth)
         np.minimum(scaled[:, :3], scaled[:, 3:], out=scaled[:, :3])  # Lanczos overshoots
     height, _, width = scaled.shape
     if height == width == params.resolution:
@@ -137,7 +136,7 @@ def fit(planes: Uint8, block: int, params: Preprocess) -> Planes:
     return square
 
 
-def _centre_square(planes: Uint8) -> Uint8:
+def _centre_square(planes: Planes) -> Planes:
     height, _, width = planes.shape
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
@@ -196,11 +195,6 @@ def background(planes: Uint8, digest: bytes, palette: list[Colour] | None) -> Co
     return palette[int.from_bytes(digest[8:16], "big") % len(palette)]
 
 
-def levels(square: Planes) -> int:
-    """The highest value in a fitted square: 255, or 65535 in linear light."""
-    return _depth(square).levels
-
-
 def _depth(square: Planes) -> Depth:
     return EIGHT if square.dtype == EIGHT.dtype else SIXTEEN
 
@@ -224,12 +218,16 @@ def _encode(light: Planes) -> Uint8:
     return _inverse()[light.astype(np.int64)]
 
 
-def to_linear(planes: Uint8) -> npt.NDArray[np.uint16]:
-    """Premultiplied sRGB planes to premultiplied linear light, 0..65535: the curve is that of straight colour."""
-    out = np.empty(planes.shape, np.uint16)
+def to_linear(pixels: Uint8) -> npt.NDArray[np.uint16]:
+    """Straight sRGB [H, W, 4] to premultiplied planes of linear light, 0..65535.
+
+    Returns:
+        [H, 4, W]
+    """
+    height, width, _ = pixels.shape
+    planes = np.empty((height, 4, width), np.uint16)
     for rows in _strips(planes):
-        alpha = planes[rows, 3:].astype(np.uint32)
-        straight = (planes[rows, :3] * np.uint32(510) + alpha) // np.maximum(2 * alpha, 1)
-        out[rows, :3] = (_curve()[np.minimum(straight, 255)] * alpha + 127) // 255
-        out[rows, 3:] = alpha * 257
-    return out
+        alpha = pixels[rows, :, 3].astype(np.uint32)[:, None]
+        planes[rows, :3] = (_curve()[pixels[rows, :, :3].transpose(0, 2, 1)] * alpha + 127) // 255
+        planes[rows, 3:] = alpha * 257
+    return planes

@@ -12,12 +12,13 @@ import json
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from components.config import InputError
-from components.data.shards import FORMAT
+from components.data.shards import FORMAT, index_digest
 
 
 class ImageSet:
@@ -45,21 +46,32 @@ class ImageSet:
         try:
             index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
             if index["format"] != FORMAT:
-                raise InputError(
-                    f"{folder}/index.json has format {index['format']}; allowed: {FORMAT}: dvc repro preprocess"
-                )
-            entries = index["splits"][split]
+                raise InputError(f"{folder}/index.json has format {index['format']}; allowed: {FORMAT}: dvc repro")
+            digest, entries = index["digest"], index["splits"][split]
+            if not entries or index_digest(index) != digest:
+                raise ValueError("index.json is not as it was written")
             shards = [np.load(folder / entry["file"], mmap_mode="r") for entry in entries]
-            described = [(entry["images"], index["resolution"], index["channels"]) for entry in entries]
-            digests = [entry["sha256"] for entry in entries]
-            digest = index["digest"]
-        except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
-            if isinstance(error, InputError):
-                raise
+        except InputError:
+            raise
+        except (
+            OSError,
+            EOFError,
+            ValueError,
+            LookupError,
+            TypeError,
+            AttributeError,
+            RecursionError,
+            BadZipFile,
+        ) as error:
             raise InputError(f"{folder}: not a folder of shards made by the preprocess stage: {error}") from None
-        for entry, shard, (count, side, channels) in zip(entries, shards, described, strict=True):
-            if shard.dtype != np.uint8 or shard.shape != (count, side, side, channels):
+        for entry, shard in zip(entries, shards, strict=True):
+            if shard.dtype != np.uint8 or shard.shape != (
+                entry["images"],
+                *[index["resolution"]] * 2,
+                index["channels"],
+            ):
                 raise InputError(f"{folder / entry['file']}: not the shard that index.json describes")
+        digests = [entry["sha256"] for entry in entries]
         return cls(shards, digest, hashlib.sha256("".join(digests).encode()).hexdigest())
 
     def __len__(self) -> int:

@@ -48,6 +48,14 @@ OTHERS = (
     ("a Git LFS pointer", re.compile(rb"version https://git-lfs")),
     ("text", re.compile(rb"[\t\n\f\r\x20-\x7e\x80-\xff]+\Z")),
 )
+NOT_TAKEN = (  # images all the same
+    ("AVIF or HEIC", re.compile(rb"....ftyp(avi[fs]|hei[cx]|mif1)", re.DOTALL)),
+    ("ICO", re.compile(rb"\0\0[\1\2]\0")),
+    ("JPEG 2000", re.compile(rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51")),
+    ("QOI", re.compile(rb"qoif")),
+    ("DDS", re.compile(rb"DDS ")),
+    ("Photoshop", re.compile(rb"8BPS")),
+)
 MAX_SIDE = 65535
 MAX_ANIMATION = 16  # times max_pixels, over all frames
 METADATA = {"exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp"}  # where Pillow finds an orientation
@@ -112,6 +120,9 @@ def _reader(content: bytes) -> Reader:
     if not content:
         raise RejectedError("empty file")
     head = content[:1024].removeprefix(b"\xef\xbb\xbf")
+    for name, pattern in NOT_TAKEN:
+        if pattern.match(head):
+            raise RejectedError(f"format {name} is not taken; convert it to PNG")
     for name, pattern in OTHERS:
         if pattern.match(head):
             raise RejectedError(f"not an image: looks like {name}")

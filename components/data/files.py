@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -10,30 +11,58 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from components.config import InputError
+
 
 @contextmanager
 def replacing(folder: Path) -> Iterator[Path]:
     """Yields a fresh empty sibling folder that takes the place of `folder` when the block succeeds.
 
     When the block raises, `folder` stays as it was. What a killed process left is removed by the next call.
-    One writer a folder at a time.
+
+    Raises:
+        InputError: something else than a folder is there, or another process writes beside it.
     """
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file; allowed: a folder, or nothing yet")
+    folder.parent.mkdir(parents=True, exist_ok=True)
     fresh = folder.with_name(f".{folder.name}.partial")
     old = folder.with_name(f".{folder.name}.old")
-    if old.exists() and not folder.exists():  # killed between the two renames
-        old.rename(folder)
-    for leftover in (fresh, old):
-        shutil.rmtree(leftover, ignore_errors=True)
-    fresh.mkdir(parents=True)
+    with _locked(folder.parent):
+        if old.exists() and not folder.exists():  # killed between the two renames
+            old.rename(folder)
+        for leftover in (fresh, old):
+            _remove(leftover)
+        fresh.mkdir()
+        try:
+            yield fresh
+            if folder.exists():
+                folder.rename(old)
+            fresh.rename(folder)
+        except BaseException:
+            _remove(fresh)
+            raise
+        _remove(old)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Keeps other processes out of a folder while the block lasts; the lock ends with its process, however it ends."""
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        yield fresh
-        if folder.exists():
-            folder.rename(old)
-        fresh.rename(folder)
-    except BaseException:
-        shutil.rmtree(fresh, ignore_errors=True)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise InputError(f"another process is writing in {folder}; allowed: one at a time") from None
+    finally:
+        os.close(descriptor)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def write_bytes(path: Path, content: bytes) -> None:

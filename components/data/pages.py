@@ -34,7 +34,7 @@ def save_preview(
         before: original and number of its frame.
         after: [H, W, C] of each.
     """
-    as_it_is = replace(params, resolution=TILE, trim=False, margin=0.0, shape="pad", linear_light=False)
+    as_it_is = replace(params, resolution=TILE, trim=False, margin=0.0, shape="pad")
     squares = []
     for original, number in before:
         ((_, content),) = read_originals(raw, [original])

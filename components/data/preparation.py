@@ -23,15 +23,16 @@ from components.data.buckets import Original, read_manifest, read_refused
 from components.data.decoding import FORMATS
 from components.data.files import write_json, write_json_lines
 from components.data.images import Uint8
-from components.data.selection import Selection, select
+from components.data.selection import Selection, dropped, duplicates, select
 from components.data.taking import ROW, Rows, Taken, batches, spool_file, take
-from components.executor import Spread
+from components.executor import Spread, WorkerKilledError
 
 PREVIEWED = 16  # pictures on the page
+MAX_LABELS = 2**16
 
 
 def prepare(raw: Path, folder: Path, params: Preprocess, spread: Spread) -> dict[str, Any]:
-    """Fills an empty folder with shards, index.json, images.jsonl, rejected.jsonl, pairs.jsonl, report.json, and pages.
+    """Fills an empty folder with shards, index.json, tables of what became of each picture, report and pages.
 
     Returns:
         The report. in = kept + rejected + duplicates + similar; with params.frames "all" it counts frames.
@@ -39,10 +40,17 @@ def prepare(raw: Path, folder: Path, params: Preprocess, spread: Spread) -> dict
     Raises:
         InputError: `raw` is not what ingest wrote, no usable image, or too few for both splits.
     """
+    raw, folder = raw.resolve(), folder.resolve()  # workers may have another working folder
     originals = read_manifest(raw)
     spool = folder / "spool"
     spool.mkdir()
-    taken = list(spread(partial(take, raw=raw, spool=spool, params=params), batches(originals)))
+    try:
+        taken = list(spread(partial(take, raw=raw, spool=spool, params=params), batches(originals)))
+    except WorkerKilledError as error:
+        first, last = (error.task.originals[end].names[0] for end in (0, -1))
+        raise InputError(
+            f"a file from {first!r} to {last!r} kills each worker that decodes it; allowed: a source without it"
+        ) from None
     rejected = _rejected(taken, originals) + read_refused(raw)
     rows = np.concatenate([np.empty(0, ROW), *(batch.rows for batch in taken)])
     del taken
@@ -65,8 +73,9 @@ def prepare(raw: Path, folder: Path, params: Preprocess, spread: Spread) -> dict
     shards.write_index(folder, shape_of(params), splits, _write_labels(folder, chosen) if params.labels else None)
     shutil.rmtree(spool)
     write_json_lines(folder / "images.jsonl", _image_rows(chosen, params))
-    rejected = sorted(rejected + chosen.dropped, key=itemgetter("name", "reason"))
+    rejected = sorted(rejected + dropped(chosen), key=itemgetter("name", "reason"))
     write_json_lines(folder / "rejected.jsonl", rejected)
+    write_json_lines(folder / "duplicates.jsonl", sorted(duplicates(chosen, originals), key=itemgetter("name")))
     write_json_lines(folder / "pairs.jsonl", report.pair_rows(chosen))
     write_json(folder / "report.json", summary)
     return summary
@@ -123,6 +132,8 @@ def _pixels(spool: Path, chosen: Selection, positions: Rows, params: Preprocess)
 def _write_labels(folder: Path, chosen: Selection) -> dict[str, Any]:
     of_each = [_label(name) for name in chosen.names]
     numbers = {label: number for number, label in enumerate(sorted(set(of_each)))}
+    if len(numbers) > MAX_LABELS:
+        raise InputError(f"preprocess.labels finds {len(numbers)} first folders; allowed: at most {MAX_LABELS}")
     labels = np.array([numbers[label] for label in of_each], np.uint16)
     files = {
         split: shards.write_labels(folder / f"{split}-labels.npy", labels[_split_positions(chosen, split)])

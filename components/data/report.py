@@ -11,7 +11,7 @@ import numpy as np
 
 from components.config import Preprocess
 from components.data.selection import Selection
-from components.data.similarity import KINDS, Pair
+from components.data.similarity import KINDS
 from components.data.taking import ALPHA, Rows
 
 PICTURED = 12  # pairs of a kind
@@ -32,11 +32,10 @@ def summarise(chosen: Selection, opened: int, rejected: list[dict[str, str]], pa
         "kept": len(kept),
         "rejected": len(rejected),
         "duplicates": opened - len(chosen.rows),
-        "similar": len(chosen.dropped),
+        "similar": int((~chosen.kept).sum()),
         "train": len(kept) - held_out,
         "holdout": held_out,
     }
-    assert counts["in"] == counts["kept"] + counts["rejected"] + counts["duplicates"] + counts["similar"], counts
     sizes = np.unique(chosen.groups, return_counts=True)[1]
     return {
         **counts,
@@ -49,7 +48,7 @@ def summarise(chosen: Selection, opened: int, rejected: list[dict[str, str]], pa
         "visible": _share(kept["visible"]),
         "colour": _colour(kept),
         "pixel_art": int(kept["art"].sum()),
-        "pairs": {kind: sum(pair.kind == kind for pair in chosen.pairs) for kind in KINDS},
+        "pairs": {kind: int((chosen.pairs["kind"] == number).sum()) for number, kind in enumerate(KINDS)},
         "alike": {"groups": int((sizes > 1).sum()), "images": int(sizes[sizes > 1].sum()), "largest": int(sizes.max())},
         "preprocess": asdict(params),
     }
@@ -81,21 +80,17 @@ def pair_rows(chosen: Selection) -> Iterator[dict[str, Any]]:
     return (_row(chosen, pair) for pair in chosen.pairs)
 
 
-def _row(chosen: Selection, pair: Pair) -> dict[str, Any]:
-    return {
-        "kind": pair.kind,
-        "bits": pair.bits,
-        "first": chosen.names[pair.first],
-        "second": chosen.names[pair.second],
-    }
+def _row(chosen: Selection, pair: Any) -> dict[str, Any]:
+    kind, bits, first, second = pair.item()
+    return {"kind": KINDS[kind], "bits": bits, "first": chosen.names[first], "second": chosen.names[second]}
 
 
 def pictured(chosen: Selection) -> Iterator[tuple[dict[str, Any], Rows]]:
     """Of each kind some pairs, from the closest to the least alike: their row and the two positions."""
-    for kind in KINDS:
-        found = [pair for pair in chosen.pairs if pair.kind == kind]
+    for number in range(len(KINDS)):
+        found = chosen.pairs[chosen.pairs["kind"] == number]
         for pair in found[:: max(1, -(-len(found) // PICTURED))]:
-            yield _row(chosen, pair), np.array([pair.first, pair.second])
+            yield _row(chosen, pair), np.array([pair["first"], pair["second"]])
 
 
 def reasons(rejected: list[dict[str, str]]) -> str:

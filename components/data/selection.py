@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,8 @@ from components.data.buckets import Original
 from components.data.taking import Rows
 
 MIN_IMAGES = 2  # a split's covariance needs two
-PHRASE = {"near_duplicates": "near-duplicate", "mirrors": "mirror image", "recolours": "recolouring"}
+PHRASE = ("near-duplicate of", "mirror image of", "recolouring of")  # in the order of similarity.KINDS
+Twins = list[tuple[int, int, int]]  # original, frame, position of the row with the same content
 
 
 @dataclass(frozen=True)
@@ -24,11 +25,12 @@ class Selection:
 
     rows: Rows
     names: list[str]  # the first name of each
-    pairs: list[similarity.Pair]
+    pairs: similarity.Pairs
     groups: npt.NDArray[Any]  # the first position of those alike
     kept: npt.NDArray[np.bool_]
     held_out: npt.NDArray[np.bool_]
-    dropped: list[dict[str, str]]  # name, reason
+    keeper: npt.NDArray[np.int64]  # the position that is kept instead; its own where kept
+    twins: Twins
 
 
 def select(rows: Rows, originals: Sequence[Original], params: Preprocess) -> Selection:
@@ -37,47 +39,69 @@ def select(rows: Rows, originals: Sequence[Original], params: Preprocess) -> Sel
     Raises:
         InputError: a split would have fewer than MIN_IMAGES.
     """
-    rows = _distinct(rows)
-    names = [_name(originals[row["original"]], int(row["frame"])) for row in rows[["original", "frame"]]]
-    alike = [pair for pair in similarity.pairs(rows["hashes"]) if getattr(params, pair.kind) != "ignore"]
+    names = [original.names[0] for original in originals]
+    rows, twins = _distinct(rows, np.argsort(np.argsort(names)))
+    names = [_name(names[original], frame) for original, frame in rows[["original", "frame"]].tolist()]
+    alike = similarity.pairs(rows["hashes"])
+    choices = np.array([("ignore", "report", "drop").index(getattr(params, kind)) for kind in similarity.KINDS])
+    alike = alike[choices[alike["kind"]] > 0]
     groups = similarity.groups(len(rows), alike)
     held_out = holds_out(rows["digest"][groups], params.holdout)
-    keeper = _keepers(rows, [pair for pair in alike if getattr(params, pair.kind) == "drop"])
+    keeper = _keepers(rows, alike[choices[alike["kind"]] == 2])
     kept = keeper == np.arange(len(rows))
-    kinds = {frozenset((pair.first, pair.second)): PHRASE[pair.kind] for pair in reversed(alike)}
-    dropped = [
-        {
-            "name": names[lost],
-            "reason": f"{kinds.get(frozenset((lost, keeper[lost])), 'like one like')} of {names[keeper[lost]]}",
-        }
-        for lost in np.flatnonzero(~kept).tolist()
-    ]
-    _check_splits(held_out[kept], params.holdout)
-    return Selection(rows, names, alike, groups, kept, held_out, dropped)
+    _check_splits(held_out[kept], groups, params.holdout)
+    return Selection(rows, names, alike, groups, kept, held_out, keeper, twins)
 
 
-def _distinct(rows: Rows) -> Rows:
-    """One row of each content digest, sorted by it: of equal ones the first in the manifest's order."""
+def _distinct(rows: Rows, rank: npt.NDArray[Any]) -> tuple[Rows, Twins]:
+    """One row of each content digest, sorted by it: of equal ones the first by name; and the other ones."""
     words = np.ascontiguousarray(rows["digest"]).view(">u8")
-    order = np.lexsort((rows["frame"], rows["original"], *words.T[::-1]))
+    order = np.lexsort((rows["frame"], rank[rows["original"]], *words.T[::-1]))
     new = np.ones(len(rows), np.bool_)
     new[1:] = (words[order[1:]] != words[order[:-1]]).any(1)
-    return rows[order[new]]
+    position = np.cumsum(new) - 1
+    others = rows[["original", "frame"]][order[~new]].tolist()
+    twins = [(original, frame, at) for (original, frame), at in zip(others, position[~new].tolist(), strict=True)]
+    return rows[order[new]], twins
 
 
-def _name(original: Original, frame: int) -> str:
-    return f"{original.names[0]}#{frame}" if frame else original.names[0]
+def _name(name: str, frame: int) -> str:
+    return f"{name}#{frame}" if frame else name
 
 
-def _keepers(rows: Rows, drop: list[similarity.Pair]) -> npt.NDArray[np.int64]:
+def duplicates(chosen: Selection, originals: Sequence[Original]) -> Iterator[dict[str, str]]:
+    """A row for every name that is not the first of its content: name, of."""
+    of = dict(enumerate(chosen.names))
+    for position, (original, frame) in enumerate(chosen.rows[["original", "frame"]].tolist()):
+        for name in originals[original].names[1:]:
+            yield {"name": _name(name, frame), "of": of[position]}
+    for original, frame, position in chosen.twins:
+        for name in originals[original].names:
+            yield {"name": _name(name, frame), "of": of[position]}
+
+
+def dropped(chosen: Selection) -> list[dict[str, str]]:
+    """A row for each picture that is left out because it is like another: name, reason."""
+    kinds = chosen.pairs[["first", "second", "kind"]].tolist() if not chosen.kept.all() else []
+    phrase = {(first, second): PHRASE[kind] for first, second, kind in kinds}
+    found = []
+    for lost in np.flatnonzero(~chosen.kept).tolist():
+        keeper = int(chosen.keeper[lost])
+        how = phrase.get((min(lost, keeper), max(lost, keeper)), "like others that are like it, and")
+        found.append({"name": chosen.names[lost], "reason": f"{how} {chosen.names[keeper]}"})
+    return found
+
+
+def _keepers(rows: Rows, drop: similarity.Pairs) -> npt.NDArray[np.int64]:
     """For each position the one kept of its group: the one with the most pixels, of equal ones the first."""
     groups = similarity.groups(len(rows), drop)
     area = rows["width"].astype(np.int64) * rows["height"]
     order = np.lexsort((np.arange(len(rows)), -area, groups))
     first = np.ones(len(rows), np.bool_)
     first[1:] = groups[order[1:]] != groups[order[:-1]]
-    keeper_of = dict(zip(groups[order[first]].tolist(), order[first].tolist(), strict=True))
-    return np.array([keeper_of[group] for group in groups.tolist()], np.int64)
+    keeper = np.empty(len(rows), np.int64)
+    keeper[groups[order[first]]] = order[first]
+    return keeper[groups]
 
 
 def holds_out(digests: npt.NDArray[np.uint8], holdout: float) -> npt.NDArray[np.bool_]:
@@ -89,11 +113,14 @@ def holds_out(digests: npt.NDArray[np.uint8], holdout: float) -> npt.NDArray[np.
     return np.asarray(last / 2**32 < holdout)
 
 
-def _check_splits(held_out: npt.NDArray[np.bool_], holdout: float) -> None:
+def _check_splits(held_out: npt.NDArray[np.bool_], groups: npt.NDArray[Any], holdout: float) -> None:
     counts = {"train": int((~held_out).sum()), "holdout": int(held_out.sum())}
     if min(counts.values()) < MIN_IMAGES:
         said = " and ".join(f"{count} in {name}" for name, count in counts.items())
+        allowed = f"at least {MIN_IMAGES} in each: give more images or another preprocess.holdout"
+        largest = int(np.bincount(groups).max())
+        if largest > 1:
+            allowed += f"; {largest} lie on one side for being alike: see near_duplicates, mirrors and recolours"
         raise InputError(
-            f"preprocess.holdout {holdout} leaves {said} of {len(held_out)} different images; "
-            f"allowed: at least {MIN_IMAGES} in each: give more images or another preprocess.holdout"
+            f"preprocess.holdout {holdout} leaves {said} of {len(held_out)} different images; allowed: {allowed}"
         )

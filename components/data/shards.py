@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,8 @@ def write_shard(path: Path, count: int, shape: Shape, pixels: Iterable[bytes]) -
         for image in pixels:
             file.write(image)
             digest.update(image)
+        file.flush()
+        os.fsync(file.fileno())
     return {"file": path.name, "images": count, "sha256": digest.hexdigest()}
 
 
@@ -57,7 +60,12 @@ def write_index(folder: Path, shape: Shape, splits: dict[str, list[Entry]], labe
         The data digest: SHA-256 of all that the index says, as canonical JSON.
     """
     index: dict[str, Any] = {"resolution": shape[0], "channels": shape[2], "labels": labels, "splits": splits}
-    canonical = json.dumps(index, sort_keys=True, separators=(",", ":"))
-    digest = hashlib.sha256(canonical.encode()).hexdigest()
+    digest = index_digest(index)
     write_json(folder / "index.json", {"format": FORMAT, "digest": digest, **index})
     return digest
+
+
+def index_digest(index: dict[str, Any]) -> str:
+    """The data digest of what an index says, without its "format" and "digest"."""
+    said = {key: value for key, value in index.items() if key not in ("format", "digest")}
+    return hashlib.sha256(json.dumps(said, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

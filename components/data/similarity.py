@@ -8,8 +8,6 @@ were. Reference: Zauner 2010, Implementation and Benchmarking of Perceptual Imag
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -17,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from components.data.images import Uint8
-from components.data.resampling import Planes
+from components.data.resampling import resample
 
 SIDE = 32  # pixels of the thumbnail
 LOW = 16  # lowest frequencies that become bits, each way
@@ -25,55 +23,34 @@ HASH_BYTES = LOW**2 // 8
 LUMINANCE_BITS, EDGE_BITS = 14, 10  # two are alike that differ in no more; below 16, see _close
 FLAT = 8  # levels: a thumbnail with less contrast has no hash, or all blanks would be alike
 KINDS = ("near_duplicates", "mirrors", "recolours")
+REACH = 64  # neighbours compared within a band: bounds work and pairs where very many are alike
 
 Ints = npt.NDArray[Any]  # of whole numbers
 Hashes = npt.NDArray[np.uint8]  # [N, 3, HASH_BYTES]: luminance, mirrored luminance, edges; all 0 where there is none
+PAIR = np.dtype([("kind", np.int32), ("bits", np.int32), ("first", np.int64), ("second", np.int64)])
+Pairs = npt.NDArray[Any]  # [n] of PAIR: position in KINDS, bits of 256 that differ, two positions, first below second
 
 
-@dataclass(frozen=True)
-class Pair:
-    """Two positions, first below second, that are alike: in how many of 256 bits they differ."""
+def thumbnail(planes: Uint8) -> Uint8:
+    """A picture [H, 4, W], premultiplied, squeezed into the square that the hashes see.
 
-    kind: str
-    first: int
-    second: int
-    bits: int
-
-
-def thumbnail(square: Planes, levels: int) -> Uint8:
-    """Means over SIDE × SIDE equal areas of a fitted square [R, 4, R] with values 0..levels.
+    It is taken from the picture itself, so that what is alike does not depend on how it will be fitted.
 
     Returns:
-        [4, SIDE, SIDE]
+        [SIDE, 4, SIDE]
     """
-    side = square.shape[0]
-    overlaps = _overlaps(side).astype(square.dtype)
-    rows = overlaps @ square.reshape(side, 4 * side)
-    sums = rows.reshape(SIDE * 4, side) @ overlaps.T
-    sums /= overlaps[0].sum() ** 2 * (levels // 255)
-    return np.asarray(sums.reshape(SIDE, 4, SIDE).swapaxes(0, 1).astype(np.uint8))
-
-
-@lru_cache(maxsize=4)
-def _overlaps(side: int) -> npt.NDArray[np.float64]:
-    """[SIDE, side]: how far each of `side` pixels lies in each of SIDE equal parts, in the largest unit that fits both.
-
-    Sums with these weights are whole numbers below 2^24 up to side 256, and below 2^53 at any.
-    """
-    unit = math.gcd(side, SIDE)
-    part, pixel = side // unit, SIDE // unit
-    starts, pixels = np.arange(SIDE)[:, None] * part, np.arange(side)[None] * pixel
-    overlaps = np.minimum(starts + part, pixels + pixel) - np.maximum(starts, pixels)
-    return np.asarray(np.clip(overlaps, 0, None), np.float64)
+    small = resample(planes, SIDE, SIDE).astype(np.uint8)
+    np.minimum(small[:, :3], small[:, 3:], out=small[:, :3])  # Lanczos overshoots
+    return small
 
 
 def hashes(thumbnails: Uint8) -> Hashes:
-    """The hashes of thumbnails [N, 4, SIDE, SIDE], premultiplied.
+    """The hashes of thumbnails [N, SIDE, 4, SIDE].
 
     Returns:
         [N, 3, HASH_BYTES]
     """
-    planes = thumbnails.astype(np.int16)
+    planes = thumbnails.swapaxes(1, 2).astype(np.int16)
     planes[:, :3] += 128 * (255 - planes[:, 3:]) // 255
     red, green, blue, _ = planes.swapaxes(0, 1)
     luminance = (299 * red.astype(np.int32) + 587 * green.astype(np.int32) + 114 * blue.astype(np.int32)) // 1000
@@ -106,71 +83,76 @@ def _low_frequencies(grey: Ints) -> npt.NDArray[np.float64]:
     return np.asarray(_cosines() @ columns.reshape(-1, SIDE, LOW))
 
 
-def pairs(found: Hashes) -> list[Pair]:
-    """The pairs that are alike, sorted; of several kinds, the first of KINDS. Equal hashes are chained: a-b, b-c."""
+def pairs(found: Hashes) -> Pairs:
+    """The pairs that are alike, sorted by kind and bits; of several kinds a pair is the first of KINDS.
+
+    Equal hashes are chained (a-b, b-c), not all paired.
+    """
     rows = found.reshape(len(found), -1)
     usable = np.flatnonzero(rows.any(1))
     whole = np.ascontiguousarray(rows[usable]).view(f"V{rows.shape[1]}")[:, 0]
     order = np.argsort(whole, kind="stable")
     equal = np.flatnonzero(whole[order[1:]] == whole[order[:-1]])
-    chained = np.stack([usable[order[equal]], usable[order[equal + 1]], np.zeros_like(equal)], axis=1)
+    chained = np.zeros(len(equal), PAIR)
+    chained["first"], chained["second"] = usable[order[equal]], usable[order[equal + 1]]
     distinct = np.sort(usable[np.delete(order, equal + 1)])
     luminance, mirrored, edges = (np.ascontiguousarray(found[distinct, kind]) for kind in range(3))
-    alike = [
-        (KINDS[0], chained),
-        (KINDS[0], _close(distinct, luminance, luminance, LUMINANCE_BITS)),
-        (KINDS[1], _close(distinct, luminance, mirrored, LUMINANCE_BITS)),
-        (KINDS[2], _close(distinct, edges, edges, EDGE_BITS)),
-    ]
-    known: dict[tuple[int, int], Pair] = {}
-    for kind, rows_of_kind in alike:
-        for first, second, bits in rows_of_kind.tolist():
-            known.setdefault((first, second), Pair(kind, first, second, bits))
-    return sorted(known.values(), key=lambda pair: (KINDS.index(pair.kind), pair.bits, pair.first, pair.second))
+    alike = np.concatenate(
+        [
+            chained,
+            _close(0, distinct, luminance, luminance, LUMINANCE_BITS),
+            _close(1, distinct, luminance, mirrored, LUMINANCE_BITS),
+            _close(2, distinct, edges, edges, EDGE_BITS),
+        ]
+    )
+    once = np.unique(alike["first"] << 32 | alike["second"], return_index=True)[1]  # the first is of the first kind
+    alike = alike[once]
+    return alike[np.lexsort((alike["second"], alike["first"], alike["bits"], alike["kind"]))]
 
 
-def _close(positions: Ints, left: Uint8, right: Uint8, limit: int) -> Ints:
-    """Rows (first, second, bits), each once, where left of one and right of the other differ in at most `limit` bits.
+def _close(kind: int, positions: Ints, left: Uint8, right: Uint8, limit: int) -> Pairs:
+    """The pairs, each once, where left of one and right of the other differ in at most `limit` bits.
 
-    By the pigeonhole principle two hashes that differ in fewer than 16 bits agree in one of 16 bands of 16 bits: only
-    those that share a band are compared.
+    By the pigeonhole principle two hashes that differ in fewer than 16 bits agree in one of 16 bands of 16 bits: those
+    that share a band are compared, each with the REACH next ones in the order of the two bands after it.
     """
     both = left if right is left else np.concatenate([left, right])
     place = np.resize(positions, len(both))
     is_right = np.arange(len(both)) >= len(left)
-    words = both.view(np.uint64)
-    found = [np.empty((3, 0), np.int64)]
-    for band in both.view(np.uint16).T:
-        order = np.argsort(band, kind="stable")
+    words, bands = both.view(np.uint64), both.view(np.uint16).T
+    found = [np.empty(0, PAIR)]
+    for number, band in enumerate(bands):
+        order = np.lexsort((bands[number - 2], bands[number - 1], band))
         here = np.arange(len(order))
-        for reach in range(1, len(order)):
+        for reach in range(1, REACH + 1):
             here = here[: np.searchsorted(here, len(order) - reach)]
             here = here[band[order[here]] == band[order[here + reach]]]
             if not len(here):
                 break
             one, two = order[here], order[here + reach]
-            bits = np.bitwise_count(words[one] ^ words[two]).sum(1, dtype=np.int64)
+            bits = np.bitwise_count(words[one] ^ words[two]).sum(1, dtype=np.int32)
             near = (bits <= limit) & (place[one] != place[two])
             if right is not left:
                 near &= is_right[one] != is_right[two]
             one, two = place[one[near]], place[two[near]]
-            found.append(np.stack([np.minimum(one, two), np.maximum(one, two), bits[near]]))
-    first, second, bits = np.concatenate(found, axis=1)
-    _, once = np.unique(first << 32 | second, return_index=True)
-    return np.stack([first, second, bits], axis=1)[once]
+            rows = np.zeros(len(one), PAIR)
+            rows["kind"], rows["bits"] = kind, bits[near]
+            rows["first"], rows["second"] = np.minimum(one, two), np.maximum(one, two)
+            found.append(rows)
+        joined = np.concatenate(found)  # a pair that agrees in many bands is held once
+        found = [joined[np.unique(joined["first"] << 32 | joined["second"], return_index=True)[1]]]
+    return found[0]
 
 
-def groups(count: int, alike: list[Pair]) -> Ints:
-    """For each of `count` positions the smallest position that pairs connect it with, however far (union-find)."""
-    parent = list(range(count))
-
-    def root(position: int) -> int:
-        while parent[position] != position:
-            parent[position] = parent[parent[position]]
-            position = parent[position]
-        return position
-
-    for pair in alike:
-        low, high = sorted((root(pair.first), root(pair.second)))
-        parent[high] = low
-    return np.array([root(position) for position in range(count)], np.int64)
+def groups(count: int, alike: Pairs) -> Ints:
+    """For each of `count` positions the smallest position that pairs connect it with, however far."""
+    smallest = np.arange(count)
+    while True:
+        low = np.minimum(smallest[alike["first"]], smallest[alike["second"]])
+        before = smallest.copy()
+        np.minimum.at(smallest, alike["first"], low)
+        np.minimum.at(smallest, alike["second"], low)
+        np.minimum.at(smallest, before, smallest)  # what a representative learns
+        smallest = smallest[smallest]
+        if (smallest == before).all():
+            return smallest

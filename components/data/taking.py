@@ -86,16 +86,17 @@ def take(batch: Batch, *, raw: Path, spool: Path, params: Preprocess) -> Taken:
                 for number, frame in enumerate(frames):
                     seen = compositing.visible_pixels(frame.image)
                     digest, planes = compositing.content_digest(seen), compositing.premultiply(seen)
-                    del seen  # as large as the picture
                     alpha = compositing.alpha_kind(planes)
                     block = compositing.art_block(planes) if params.pixel_art and alpha != "soft" else 0
-                    square = compositing.fit(planes, block, params)
+                    light = compositing.to_linear(seen) if params.linear_light else planes
+                    del seen  # as large as the picture
+                    square = compositing.fit(light, block, params)
                     if params.channels == 4:
                         pixels = compositing.transparent(square)
                     else:
                         pixels = compositing.composite(square, compositing.background(planes, digest, palette))
                     file.write(np.ascontiguousarray(pixels).data)
-                    thumbnails.append(similarity.thumbnail(square, compositing.levels(square)))
+                    thumbnails.append(similarity.thumbnail(planes))
                     height, _, width = planes.shape
                     form = f"{frame.format} {frame.mode}".encode()
                     rows.append((position, number, digest, width, height, form, ALPHA.index(alpha), block > 0))
@@ -115,11 +116,12 @@ def _table(spool: int, rows: list[tuple[Any, ...]], thumbnails: list[Uint8], par
     for name, column in columns.items():
         table[name] = column
     stack = np.stack(thumbnails)
-    means = stack.mean((2, 3))
+    means = stack.mean((1, 3))
     table["visible"] = means[:, 3]
     table["colour"] = np.minimum(255 * means[:, :3] / np.maximum(means[:, 3:], 1e-3), 255)
     if any(getattr(params, kind) != "ignore" for kind in similarity.KINDS):
-        table["hashes"] = similarity.hashes(stack)
+        for start in range(0, len(stack), BATCH_IMAGES):
+            table["hashes"][start : start + BATCH_IMAGES] = similarity.hashes(stack[start : start + BATCH_IMAGES])
     return table
 
 

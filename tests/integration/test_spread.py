@@ -4,6 +4,7 @@ import os
 import signal
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -47,14 +48,15 @@ def test_what_a_task_raises_is_raised(spread):
         list(spread(refuse, [3]))
 
 
-def test_preprocessing_makes_the_same_bytes_as_without_workers(spread, tmp_path):
+def test_preprocessing_makes_the_same_bytes_as_without_workers(spread, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # not where the workers were started
     files = [(f"{n}.png", encode_png(draw_creature(0, n, 32))) for n in range(100)]
-    raw = tmp_path / "raw"
+    raw = Path("raw")
     raw.mkdir()
     write_buckets(files, raw)
     made = []
     for name, way in (("ray", spread), ("here", inline)):
         (tmp_path / name).mkdir()
-        prepare(raw, tmp_path / name, replace(PARAMS, resolution=16), way)
+        prepare(raw, Path(name), replace(PARAMS, resolution=16), way)
         made.append({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()})
     assert made[0] == made[1]

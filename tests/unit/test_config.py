@@ -70,7 +70,7 @@ def test_no_file(tmp_path):
         ("preprocess.channels", 2, "allowed: 3, 4"),
         ("preprocess.frames", "second", "allowed: first, all"),
         ("preprocess.trim", 1, "preprocess.trim is 1; allowed: true or false"),
-        ("preprocess.margin", 0.5, "at least 0, below 0.5"),
+        ("preprocess.margin", 0.46, "4 of 32 pixels left"),
         ("preprocess.shape", "stretch", "allowed: pad, crop"),
         ("preprocess.mirrors", "drop it", "allowed: ignore, report, drop"),
         ("preprocess.max_pixels", 0, "at least 1"),

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from components.config import InputError
-from components.executor import AHEAD, executor, inline
+from components.executor import AHEAD, WorkerKilledError, executor, inline
 
 WORKERS = len(os.sched_getaffinity(0))
 
@@ -68,8 +68,9 @@ def test_a_killed_worker_costs_its_tasks_alone(spread, tmp_path):
 
 
 def test_a_task_that_kills_every_worker_ends_the_work(spread):
-    with pytest.raises(RuntimeError, match="terminated abruptly"):
+    with pytest.raises(WorkerKilledError, match="killed 4 times") as caught:
         list(spread(kill_always, [1]))
+    assert caught.value.task == 1
 
 
 def test_what_a_task_raises_is_raised(spread):

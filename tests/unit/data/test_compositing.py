@@ -31,7 +31,16 @@ def planes(*rows):
 
 
 def fitted(picture, resolution, **choices):
+    """By Lanczos, of planes of either light."""
     return fit(picture, 0, replace(PARAMS, resolution=resolution, **choices))
+
+
+def planes_in(image, linear_light):
+    return to_linear(visible_pixels(image)) if linear_light else planes_of(image)
+
+
+def linear(*rows):
+    return to_linear(visible_pixels(Image.fromarray(np.array(rows, np.uint8))))
 
 
 def rgba(square):
@@ -88,7 +97,7 @@ def test_composite_rounds_to_nearest_for_every_alpha_and_background():
 def test_opaque_and_transparent_are_exact(linear_light):
     colours = np.random.default_rng(0).integers(0, 256, (16, 16, 4), np.uint8)
     colours[:8, :, 3], colours[8:, :, 3] = 255, 0
-    square = fit(planes_of(Image.fromarray(colours)), 1, replace(PARAMS, resolution=16, linear_light=linear_light))
+    square = fit(planes_in(Image.fromarray(colours), linear_light), 1, replace(PARAMS, resolution=16))
     result = composite(square, (1, 2, 3))
     np.testing.assert_array_equal(result[:8], colours[:8, :, :3])
     np.testing.assert_array_equal(result[8:], np.broadcast_to((1, 2, 3), (8, 16, 3)))
@@ -96,29 +105,35 @@ def test_opaque_and_transparent_are_exact(linear_light):
 
 def test_linear_light_mixes_light():
     # Black over white at alpha 128 passes 127 / 255 of the light: srgb(0.498) = 187.2; sRGB values would give 127.
-    square = fit(planes([(0, 0, 0, 128)]), 1, replace(PARAMS, linear_light=True))
+    square = fit(linear([(0, 0, 0, 128)]), 1, PARAMS)
     assert composite(square, WHITE)[0, 0].tolist() == [187] * 3
     # Columns of black and white averaged: half of the light is srgb(0.5) = 188.
-    striped = planes(*[[(0, 0, 0, 255), (255, 255, 255, 255)] * 32] * 64)
-    middle = composite(fitted(striped, 8, linear_light=True), WHITE)[4, 2:6]
+    striped = [[(0, 0, 0, 255), (255, 255, 255, 255)] * 32] * 64
+    middle = composite(fitted(linear(*striped), 8), WHITE)[4, 2:6]
     assert np.abs(middle.astype(int) - 188).max() <= 1
-    assert np.abs(composite(fitted(striped, 8), WHITE)[4, 2:6].astype(int) - 128).max() <= 1
+    assert np.abs(composite(fitted(planes(*striped), 8), WHITE)[4, 2:6].astype(int) - 128).max() <= 1
+
+
+def test_linear_light_loses_no_colour_at_low_alpha():
+    # straight 200 at alpha 3 is 2 when premultiplied in 8 bits, which would come back as 170
+    square = fit(linear([(200, 200, 200, 3)]), 1, PARAMS)
+    assert abs(square[3, 0, 3] / 65535 - ((200 / 255 + 0.055) / 1.055) ** 2.4 * 3 / 255) < 1e-5
 
 
 def test_linear_light_follows_the_srgb_curve():
     values = np.arange(256)
     x = values / 255
     curve = np.where(x <= 0.04045, x / 12.92, ((x + 0.055) / 1.055) ** 2.4)
-    linear = to_linear(planes([(v, v, v, 255) for v in values]))
-    assert np.abs(linear[0, 0] / 65535 - curve).max() < 1 / 65535
-    assert (linear[0, 3] == 65535).all()
+    light = linear([(v, v, v, 255) for v in values])
+    assert np.abs(light[0, 0] / 65535 - curve).max() < 1 / 65535
+    assert (light[0, 3] == 65535).all()
 
 
 @pytest.mark.parametrize("linear_light", [False, True])
 def test_colour_never_exceeds_alpha(linear_light):
     noise = np.random.default_rng(1).integers(0, 2, (50, 30, 4), np.uint8) * 255
     for resolution in (8, 64):
-        square = transparent(fitted(planes_of(Image.fromarray(noise)), resolution, linear_light=linear_light))
+        square = transparent(fitted(planes_in(Image.fromarray(noise), linear_light), resolution))
         assert (square[..., :3] <= square[..., 3:]).all()
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from components.config import InputError
 from components.data.dataset import ImageSet, batch_indices
+from components.data.shards import index_digest
 
 
 @pytest.fixture
@@ -16,15 +17,19 @@ def folder(tmp_path):
     for number, part in enumerate((images[:4], images[4:8], images[8:])):
         np.save(tmp_path / f"train-{number:05d}.npy", part)
         entries.append({"file": f"train-{number:05d}.npy", "images": len(part), "sha256": ""})
-    index = {"format": 2, "resolution": 4, "channels": 3, "splits": {"train": entries, "holdout": []}, "digest": "d"}
-    (tmp_path / "index.json").write_text(json.dumps(index))
+    index = {"format": 2, "resolution": 4, "channels": 3, "labels": None, "splits": {"train": entries, "holdout": []}}
+    (tmp_path / "index.json").write_text(json.dumps({**index, "digest": index_digest(index)}))
     return tmp_path, images
 
 
 def test_gathers_across_shards_in_the_order_asked(folder):
     path, images = folder
     data = ImageSet.open(path, "train")
-    assert (len(data), data.shape, data.digest) == (10, (10, 4, 4, 3), "d")
+    assert (len(data), data.shape, data.digest) == (
+        10,
+        (10, 4, 4, 3),
+        json.loads((path / "index.json").read_text())["digest"],
+    )
     asked = np.array([9, 0, 7, 7, 3])
     np.testing.assert_array_equal(data[asked], images[asked])
 

@@ -72,15 +72,23 @@ def test_in_is_kept_and_rejected_and_duplicates(tmp_path):
     assert report["train"] + report["holdout"] == 40
     assert report["preprocess"] == asdict(PARAMS)
     assert report["reasons"] == {"not an image: looks like text": 2, "truncated": 1}
-    assert report["forms"] == {"PNG RGBA": 40} or report["forms"] == {"PNG RGBA": 39, "TIFF RGBA": 1}
+    assert report["forms"] == {"PNG RGBA": 39, "TIFF RGBA": 1}  # of equal ones the first by name
     assert json.loads(made["report.json"]) == report
+    assert rows(made, "duplicates.jsonl") == [{"name": "00.png", "of": "0.tiff"}, {"name": "copy.png", "of": "0.tiff"}]
     assert rows(made, "rejected.jsonl") == [
         {"name": "README.md", "reason": "not an image: looks like text"},
         {"name": "cut.png", "reason": "truncated"},
         {"name": "sub/README.md", "reason": "not an image: looks like text"},
     ]
     shard_files = {"train-00000.npy", "holdout-00000.npy", "index.json", "images.jsonl"}
-    assert made.keys() == shard_files | {"report.json", "report.html", "preview.png", "rejected.jsonl", "pairs.jsonl"}
+    assert made.keys() == shard_files | {
+        "report.json",
+        "report.html",
+        "preview.png",
+        "rejected.jsonl",
+        "pairs.jsonl",
+        "duplicates.jsonl",
+    }
 
 
 @pytest.mark.parametrize("channels", [3, 4])

@@ -7,7 +7,7 @@ import pytest
 
 from components.config import InputError, Preprocess
 from components.data.buckets import Original
-from components.data.selection import holds_out, select
+from components.data.selection import dropped, duplicates, holds_out, select
 from components.data.taking import ROW
 from tests.preprocessing import PARAMS
 
@@ -43,6 +43,9 @@ def test_one_of_each_content_is_kept_sorted_by_digest():
         assert digests == sorted(digests)
         assert "03.png" in chosen.names
         assert "07.png" not in chosen.names
+        rows_ = {(row["name"], row["of"]) for row in duplicates(chosen, ORIGINALS)}
+        assert {("07.png", "03.png"), ("z/7.png", "03.png"), ("z/3.png", "03.png"), ("z/0.png", "00.png")} <= rows_
+        assert len(rows_) == COUNT + 1
 
 
 def test_the_split_goes_by_the_last_32_bits():
@@ -84,7 +87,7 @@ def test_by_choice_the_largest_of_those_alike_is_kept(kind, phrase):
     assert select(table, ORIGINALS, PARAMS).kept.all()
     chosen = select(table, ORIGINALS, params(**{kind: "drop"}))
     assert {chosen.names[position] for position in np.flatnonzero(~chosen.kept)} == {"04.png", "06.png"}
-    assert sorted(chosen.dropped, key=lambda lost: lost["name"]) == [
+    assert sorted(dropped(chosen), key=lambda lost: lost["name"]) == [
         {"name": "04.png", "reason": f"{phrase} of 05.png"},
         {"name": "06.png", "reason": f"{phrase} of 05.png"},
     ]
