@@ -18,7 +18,7 @@ from components.config import InputError
 from components.data.archives import MAX_FILE_BYTES, Refused
 from components.data.files import write_json_lines
 
-BUCKETS = 2048  # as many as keep `dvc add` of 35,000 small files within twice the time of one archive
+BUCKETS = 512  # as many as keep `dvc push` of 35,000 small files within twice the time of one archive
 
 
 @dataclass(frozen=True)
