@@ -24,7 +24,7 @@ from components.data.decoding import FORMATS
 from components.data.files import write_json, write_json_lines
 from components.data.images import Uint8
 from components.data.selection import Selection, dropped, duplicates, select
-from components.data.taking import ROW, Rows, Taken, batches, spool_file, take
+from components.data.taking import ROW, Rows, batches, spool_file, take
 from components.executor import Spread, WorkerKilledError
 
 PREVIEWED = 16  # pictures on the page
@@ -44,41 +44,51 @@ def prepare(raw: Path, folder: Path, params: Preprocess, spread: Spread) -> dict
     originals = read_manifest(raw)
     spool = folder / "spool"
     spool.mkdir()
-    try:
-        taken = list(spread(partial(take, raw=raw, spool=spool, params=params), batches(originals)))
-    except WorkerKilledError as error:
-        first, last = (error.task.originals[end].names[0] for end in (0, -1))
-        raise InputError(
-            f"a file from {first!r} to {last!r} kills each worker that decodes it; allowed: a source without it"
-        ) from None
-    rejected = _rejected(taken, originals) + read_refused(raw)
-    rows = np.concatenate([np.empty(0, ROW), *(batch.rows for batch in taken)])
-    del taken
+    rows, rejected = _take_all(raw, spool, originals, params, spread)
+    rejected += read_refused(raw)
     if not len(rows):
         raise InputError(f"no usable image: {report.reasons(rejected)}; allowed: {', '.join(FORMATS)} files that open")
     opened = sum(len(originals[position].names) for position in rows["original"].tolist())
     chosen = select(rows, originals, params)
     summary = report.summarise(chosen, opened, rejected, params)
-    seen = np.flatnonzero(chosen.kept)[:: -(-int(chosen.kept.sum()) // PREVIEWED)]
-    before = [(originals[position], frame) for position, frame in chosen.rows[["original", "frame"]][seen].tolist()]
-    pairs = [(row, _pixels(spool, chosen, ends, params)) for row, ends in report.pictured(chosen)]
 
-    jobs = list(_shard_jobs(folder, spool, chosen, params))
-    preview = folder / "preview.png"
-    jobs.append(partial(pages.save_preview, preview, raw, before, _pixels(spool, chosen, seen, params), params))
-    jobs.append(partial(pages.save_html, folder / "report.html", summary, pairs))
+    jobs = [
+        *_shard_jobs(folder, spool, chosen, params),
+        _preview_job(folder / "preview.png", raw, spool, originals, chosen, params),
+        _report_job(folder / "report.html", spool, summary, chosen, params),
+    ]
     splits: dict[str, list[shards.Entry]] = {split: [] for split in shards.SPLITS}
     for split, entry in filter(None, spread(_call, jobs)):
         splits[split].append(entry)
-    shards.write_index(folder, shape_of(params), splits, _write_labels(folder, chosen) if params.labels else None)
     shutil.rmtree(spool)
-    write_json_lines(folder / "images.jsonl", _image_rows(chosen, params))
+    shards.write_index(folder, shape_of(params), splits, _write_labels(folder, chosen) if params.labels else None)
+
     rejected = sorted(rejected + dropped(chosen), key=itemgetter("name", "reason"))
+    write_json_lines(folder / "images.jsonl", _image_rows(chosen, params))
     write_json_lines(folder / "rejected.jsonl", rejected)
     write_json_lines(folder / "duplicates.jsonl", sorted(duplicates(chosen, originals), key=itemgetter("name")))
     write_json_lines(folder / "pairs.jsonl", report.pair_rows(chosen))
     write_json(folder / "report.json", summary)
     return summary
+
+
+def _take_all(
+    raw: Path, spool: Path, originals: list[Original], params: Preprocess, spread: Spread
+) -> tuple[Rows, list[dict[str, str]]]:
+    """The rows of all pictures that open, and name and reason of those that do not."""
+    rows, rejected = [np.empty(0, ROW)], []
+    try:
+        for taken in spread(partial(take, raw=raw, spool=spool, params=params), batches(originals)):
+            rows.append(taken.rows)
+            for position, reason in taken.rejected:
+                rejected += [{"name": name, "reason": reason} for name in originals[position].names]
+    except WorkerKilledError as error:
+        first, last = (error.task.originals[end].names[0] for end in (0, -1))
+        allowed = "a source without it"
+        raise InputError(
+            f"a file from {first!r} to {last!r} kills each worker that takes it; allowed: {allowed}"
+        ) from None
+    return np.concatenate(rows), rejected
 
 
 def shape_of(params: Preprocess) -> shards.Shape:
@@ -88,11 +98,6 @@ def shape_of(params: Preprocess) -> shards.Shape:
 
 def _call(job: Callable[[], Any]) -> Any:
     return job()
-
-
-def _rejected(taken: list[Taken], originals: list[Original]) -> list[dict[str, str]]:
-    found = [rejection for batch in taken for rejection in batch.rejected]
-    return [{"name": name, "reason": reason} for position, reason in found for name in originals[position].names]
 
 
 def _split_positions(chosen: Selection, split: str) -> Rows:
@@ -106,6 +111,21 @@ def _shard_jobs(folder: Path, spool: Path, chosen: Selection, params: Preprocess
         for number, start in enumerate(range(0, len(places), step)):
             path = folder / f"{split}-{number:05d}.npy"
             yield partial(_write_shard, split, path, spool, places[start : start + step], params)
+
+
+def _preview_job(
+    path: Path, raw: Path, spool: Path, originals: list[Original], chosen: Selection, params: Preprocess
+) -> Callable[[], Any]:
+    shown = np.flatnonzero(chosen.kept)[:: -(-int(chosen.kept.sum()) // PREVIEWED)]
+    before = [(originals[position], frame) for position, frame in chosen.rows[["original", "frame"]][shown].tolist()]
+    return partial(pages.save_preview, path, raw, before, _pixels(spool, chosen, shown, params), params)
+
+
+def _report_job(
+    path: Path, spool: Path, summary: dict[str, Any], chosen: Selection, params: Preprocess
+) -> Callable[[], Any]:
+    pairs = [(row, _pixels(spool, chosen, ends, params)) for row, ends in report.pictured(chosen)]
+    return partial(pages.save_html, path, summary, pairs)
 
 
 def _write_shard(split: str, path: Path, spool: Path, places: Rows, params: Preprocess) -> tuple[str, shards.Entry]:

@@ -40,7 +40,9 @@ def select(rows: Rows, originals: Sequence[Original], params: Preprocess) -> Sel
         InputError: a split would have fewer than MIN_IMAGES.
     """
     names = [original.names[0] for original in originals]
-    rows, twins = _distinct(rows, np.argsort(np.argsort(names)))
+    rank = np.empty(len(names), np.int64)
+    rank[sorted(range(len(names)), key=names.__getitem__)] = np.arange(len(names))
+    rows, twins = _distinct(rows, rank)
     names = [_name(names[original], frame) for original, frame in rows[["original", "frame"]].tolist()]
     alike = similarity.pairs(rows["hashes"])
     choices = np.array([("ignore", "report", "drop").index(getattr(params, kind)) for kind in similarity.KINDS])
