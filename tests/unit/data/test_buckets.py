@@ -10,7 +10,7 @@ import pytest
 
 from components.config import InputError
 from components.data.archives import Refused
-from components.data.buckets import BUCKETS, read_manifest, read_originals, write_buckets
+from components.data.buckets import BUCKETS, read_manifest, read_originals, read_refused, write_buckets
 
 FILES = [(f"{index:03d}.png", random.Random(index).randbytes(index * 7)) for index in range(300)]
 FILES += [("copy of 5.png", FILES[5][1]), ("\udcff\n.png", b"odd name")]
@@ -140,3 +140,15 @@ def test_what_ingest_did_not_write_is_refused(tmp_path):
         (tmp_path / "manifest.jsonl").write_text(row + "\n")
         with pytest.raises(InputError, match="is damaged"):
             read_manifest(tmp_path)
+
+
+def test_a_damaged_list_of_what_was_refused_is_refused(tmp_path):
+    write_buckets([*FILES, *ROWS], tmp_path)
+    assert [row["name"] for row in read_refused(tmp_path)] == sorted(name for name, _ in ROWS)
+    for broken in (b"\xff\n", b"{}\n", b"[]\n", b"words\n"):
+        (tmp_path / "refused.jsonl").write_bytes(broken)
+        with pytest.raises(InputError, match=r"refused\.jsonl is damaged"):
+            read_refused(tmp_path)
+    (tmp_path / "refused.jsonl").unlink()
+    with pytest.raises(InputError, match=r"refused\.jsonl is damaged"):
+        read_refused(tmp_path)

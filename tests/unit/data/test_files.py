@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from components.config import InputError
 from components.data.files import replacing, write_bytes, write_json, write_json_lines
 
 
@@ -68,3 +69,29 @@ def test_json_lines_hold_names_that_are_not_text(tmp_path):
     rows = [{"name": "a\nb\u2028"}, {"name": "\udcff.png"}]
     write_json_lines(tmp_path / "m.jsonl", rows)
     assert [json.loads(line) for line in (tmp_path / "m.jsonl").read_text().splitlines()] == rows
+
+
+def test_a_second_writer_in_the_same_folder_is_refused(tmp_path):
+    with replacing(tmp_path / "one") as fresh:
+        (fresh / "content").write_text("first")
+        with pytest.raises(InputError, match="another process is writing in"), replacing(tmp_path / "two"):
+            pass
+    assert (tmp_path / "one" / "content").read_text() == "first"
+    with replacing(tmp_path / "two"):
+        pass
+    assert {path.name for path in tmp_path.iterdir()} == {"one", "two"}
+
+
+def test_a_file_is_no_folder_and_leftovers_that_are_files_are_removed(tmp_path):
+    (tmp_path / "data").write_text("mine")
+    with (
+        pytest.raises(InputError, match="data is a file; allowed: a folder, or nothing yet"),
+        replacing(tmp_path / "data"),
+    ):
+        pass
+    assert (tmp_path / "data").read_text() == "mine"
+    for leftover in (".out.partial", ".out.old"):
+        (tmp_path / leftover).write_text("left")
+    with replacing(tmp_path / "out"):
+        pass
+    assert {path.name for path in tmp_path.iterdir()} == {"data", "out"}

@@ -19,7 +19,7 @@ from components.data.preparation import prepare
 from components.data.procedural import draw_creature
 from components.data.selection import holds_out
 from components.data.sources import read_source
-from components.executor import executor, inline
+from components.executor import WorkerKilledError, executor, inline
 from tests.preprocessing import PARAMS
 
 PARAMS = replace(PARAMS, background="#102030")
@@ -220,6 +220,18 @@ def test_a_damaged_bucket_is_refused(tmp_path):
         pytest.raises(InputError, match="is damaged; allowed"),
     ):
         prepare(tmp_path / "raw", tmp_path / "out", PARAMS, spread)
+
+
+def test_a_file_that_kills_every_worker_is_narrowed_down_to_its_batch(tmp_path):
+    def killed(function, tasks):
+        yield function(next(tasks))
+        raise WorkerKilledError(next(tasks))
+
+    files = [(f"{n:03d}.png", picture(n)) for n in range(100)]
+    with pytest.raises(
+        InputError, match=r"a file from '\d+.png' to '\d+.png' kills each worker that takes it; allowed"
+    ):
+        run(tmp_path, files, spread=killed)
 
 
 def test_no_usable_image_is_refused_with_the_reasons(tmp_path):
