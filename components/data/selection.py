@@ -44,12 +44,12 @@ def select(rows: Rows, originals: Sequence[Original], params: Preprocess) -> Sel
     rank[sorted(range(len(names)), key=names.__getitem__)] = np.arange(len(names))
     rows, twins = _distinct(rows, rank)
     names = [_name(names[original], frame) for original, frame in rows[["original", "frame"]].tolist()]
-    alike = similarity.pairs(rows["hashes"])
-    choices = np.array([("ignore", "report", "drop").index(getattr(params, kind)) for kind in similarity.KINDS])
-    alike = alike[choices[alike["kind"]] > 0]
+    choices = {kind: getattr(params, kind) for kind in similarity.KINDS}
+    alike = similarity.pairs(rows["hashes"], [kind for kind, choice in choices.items() if choice != "ignore"])
+    to_drop = similarity.pairs(rows["hashes"], [kind for kind, choice in choices.items() if choice == "drop"])
     groups = similarity.groups(len(rows), alike)
     held_out = holds_out(rows["digest"][groups], params.holdout)
-    keeper = _keepers(rows, alike[choices[alike["kind"]] == 2])
+    keeper = _keepers(rows, to_drop)
     kept = keeper == np.arange(len(rows))
     _check_splits(held_out[kept], groups, params.holdout)
     return Selection(rows, names, alike, groups, kept, held_out, keeper, twins)

@@ -8,6 +8,7 @@ were. Reference: Zauner 2010, Implementation and Benchmarking of Perceptual Imag
 
 from __future__ import annotations
 
+from collections.abc import Container
 from functools import lru_cache
 from typing import Any
 
@@ -83,31 +84,35 @@ def _low_frequencies(grey: Ints) -> npt.NDArray[np.float64]:
     return np.asarray(_cosines() @ columns.reshape(-1, SIDE, LOW))
 
 
-def pairs(found: Hashes) -> Pairs:
-    """The pairs that are alike, sorted by kind and bits; of several kinds a pair is the first of KINDS.
+def pairs(found: Hashes, kinds: Container[str] = KINDS) -> Pairs:
+    """The pairs that are alike in one of `kinds`, sorted by kind and bits; a pair of several is the first of KINDS.
 
-    Equal hashes are chained (a-b, b-c), not all paired.
+    Pictures with equal hashes are chained (a-b, b-c), not all paired.
     """
     rows = found.reshape(len(found), -1)
-    usable = np.flatnonzero(rows.any(1))
-    whole = np.ascontiguousarray(rows[usable]).view(f"V{rows.shape[1]}")[:, 0]
-    order = np.argsort(whole, kind="stable")
-    equal = np.flatnonzero(whole[order[1:]] == whole[order[:-1]])
-    chained = np.zeros(len(equal), PAIR)
-    chained["first"], chained["second"] = usable[order[equal]], usable[order[equal + 1]]
-    distinct = np.sort(usable[np.delete(order, equal + 1)])
+    alike = [np.empty(0, PAIR)]
+    distinct = np.flatnonzero(rows.any(1))
+    chain = next((number for number in (0, 2) if KINDS[number] in kinds), None)  # equal ones are no mirrors
+    if chain is not None:
+        whole = np.ascontiguousarray(rows[distinct]).view(f"V{rows.shape[1]}")[:, 0]
+        order = np.argsort(whole, kind="stable")
+        equal = np.flatnonzero(whole[order[1:]] == whole[order[:-1]])
+        chained = np.zeros(len(equal), PAIR)
+        chained["kind"] = chain
+        chained["first"], chained["second"] = distinct[order[equal]], distinct[order[equal + 1]]
+        alike.append(chained)
+        distinct = np.sort(distinct[np.delete(order, equal + 1)])
     luminance, mirrored, edges = (np.ascontiguousarray(found[distinct, kind]) for kind in range(3))
-    alike = np.concatenate(
-        [
-            chained,
-            _close(0, distinct, luminance, luminance, LUMINANCE_BITS),
-            _close(1, distinct, luminance, mirrored, LUMINANCE_BITS),
-            _close(2, distinct, edges, edges, EDGE_BITS),
-        ]
+    compared = (
+        (luminance, luminance, LUMINANCE_BITS),
+        (luminance, mirrored, LUMINANCE_BITS),
+        (edges, edges, EDGE_BITS),
     )
-    once = np.unique(alike["first"] << 32 | alike["second"], return_index=True)[1]  # the first is of the first kind
-    alike = alike[once]
-    return alike[np.lexsort((alike["second"], alike["first"], alike["bits"], alike["kind"]))]
+    alike += [_close(n, distinct, *how) for n, how in enumerate(compared) if KINDS[n] in kinds]
+    joined = np.concatenate(alike)
+    once = np.unique(joined["first"] << 32 | joined["second"], return_index=True)[1]  # the first is of the first kind
+    joined = joined[once]
+    return joined[np.lexsort((joined["second"], joined["first"], joined["bits"], joined["kind"]))]
 
 
 def _close(kind: int, positions: Ints, left: Uint8, right: Uint8, limit: int) -> Pairs:

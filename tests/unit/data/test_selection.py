@@ -93,6 +93,21 @@ def test_by_choice_the_largest_of_those_alike_is_kept(kind, phrase):
     ]
 
 
+@pytest.mark.parametrize("near", ["ignore", "report"])
+def test_what_is_alike_in_two_ways_is_dropped_for_either(near):
+    table = rows()
+    for row in (0, 2):
+        table["hashes"][8, row] = table["hashes"][9, row]
+        table["hashes"][8, row, 0] ^= 1
+    table["hashes"][20] = table["hashes"][21]
+    chosen = select(table, ORIGINALS, params(near_duplicates=near, recolours="drop"))
+    lost = {chosen.names[position] for position in np.flatnonzero(~chosen.kept)}
+    assert len(lost & {"08.png", "09.png"}) == len(lost & {"20.png", "21.png"}) == 1
+    assert len(lost) == 2
+    assert select(table, ORIGINALS, params(near_duplicates="drop", recolours="ignore")).kept.sum() == COUNT - 2
+    assert select(table, ORIGINALS, params(near_duplicates="ignore", recolours="ignore", mirrors="drop")).kept.all()
+
+
 def test_too_few_images_for_two_splits_are_refused():
     table = rows(3)
     table["digest"][:, -4:] = 255
