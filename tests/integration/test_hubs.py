@@ -5,8 +5,8 @@ import io
 import json
 import re
 import sys
-import threading
 import zipfile
+from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pyarrow as pa
@@ -17,6 +17,7 @@ from components.config import InputError
 from components.data.archives import Refused
 from components.data.hubs import read_hugging_face, read_kaggle
 from components.data.sources import read_source
+from tests.servers import serving
 
 COMMIT = "0123456789" * 4
 
@@ -55,20 +56,8 @@ class HubHandler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def hub():
-    running = []
-
-    def make(answer):
-        server = Hub(answer)
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        running.append((server, thread))
-        return server
-
-    yield make
-    for server, thread in running:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with ExitStack() as running:
+        yield lambda answer: running.enter_context(serving(Hub(answer)))
 
 
 def refusal(files):

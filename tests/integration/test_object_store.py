@@ -2,15 +2,13 @@
 
 import collections
 import hashlib
-import http.client
 import os
 import random
 import socket
 import subprocess
 import sys
-import threading
+from contextlib import ExitStack
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import boto3
@@ -24,70 +22,12 @@ from components.data import archives, downloads, object_store
 from components.data.archives import Refused
 from components.data.object_store import fetch_object, read_prefix, round_trip
 from components.data.sources import read_source
+from tests.servers import Proxy, serving
 
 ROOT = Path(__file__).parents[2]
 CONTENT = random.Random(0).randbytes(600_000)
 SHA = hashlib.sha256(CONTENT).hexdigest()
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
-
-
-class Proxy(ThreadingHTTPServer):
-    """Between a client and a server of S3: what `spoil` makes of requests and answers is what goes on."""
-
-    daemon_threads = True
-
-    def __init__(self, upstream, spoil):
-        super().__init__(("127.0.0.1", 0), Relay)
-        self.upstream, self.spoil, self.seen, self.stop = upstream, spoil, [], threading.Event()
-        self.url = f"http://127.0.0.1:{self.server_port}"
-
-    def handle_error(self, *_):
-        """A client that goes away is no error here."""
-
-
-class Relay(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def relay(self):
-        headers = {name: value for name, value in self.headers.items() if name.lower() != "transfer-encoding"}
-        body = self.read_body()
-        self.server.seen.append((self.command, self.path, headers.get("Range")))
-        spoilt = self.server.spoil(self, headers, body)
-        if spoilt is None:
-            return
-        headers, body, cut = spoilt
-        headers["Content-Length"] = str(len(body))
-        upstream = http.client.HTTPConnection(*self.server.upstream)
-        upstream.request(self.command, self.path, body, headers)
-        answer = upstream.getresponse()
-        content = answer.read()
-        self.send_response(answer.status)
-        for name, value in answer.getheaders():
-            if name.lower() not in ("content-length", "connection", "transfer-encoding", "date", "server"):
-                self.send_header(name, value)
-        length = answer.getheader("Content-Length") if self.command == "HEAD" else len(content)
-        self.send_header("Content-Length", str(length))
-        self.send_header("Connection", "close")
-        self.close_connection = True
-        self.end_headers()
-        self.wfile.write(content[: len(content) // 2] if cut else content)
-        upstream.close()
-
-    def read_body(self):
-        if self.headers.get("Transfer-Encoding") != "chunked":
-            return self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        body = b""
-        while size := int(self.rfile.readline().split(b";")[0], 16):
-            body += self.rfile.read(size)
-            self.rfile.readline()
-        while self.rfile.readline().strip():
-            pass  # trailers
-        return body
-
-    do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = relay  # noqa: N815
-
-    def log_message(self, *_):
-        pass
 
 
 @pytest.fixture(scope="module")
@@ -125,21 +65,14 @@ def endpoint(address):
 @pytest.fixture
 def proxy(moto):
     """Makes a proxy in front of moto."""
-    running = []
+    with ExitStack() as running:
 
-    def make(spoil):
-        server = Proxy(moto, spoil)
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        running.append((server, thread))
-        return server
+        def make(spoil):
+            server = running.enter_context(serving(Proxy(moto, spoil)))
+            running.callback(server.stop.set)  # before the server ends: it may be waiting
+            return server
 
-    yield make
-    for server, thread in running:
-        server.stop.set()
-        server.shutdown()
-        server.server_close()
-        thread.join()
+        yield make
 
 
 def put(client, key, content, hour=None):

@@ -1,7 +1,5 @@
 """Work over a real Ray: in order, through the death of workers, and preprocessing with the same bytes as without it."""
 
-import os
-import signal
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,19 +13,7 @@ from components.data.preparation import prepare
 from components.data.procedural import draw_creature
 from components.executor import executor, inline
 from tests.preprocessing import PARAMS
-
-
-def kill_once(number, folder):
-    """Kills its own process the first time it meets a multiple of 7."""
-    mark = folder / str(number)
-    if number % 7 == 0 and not mark.exists():
-        mark.touch()
-        os.kill(os.getpid(), signal.SIGKILL)
-    return number
-
-
-def refuse(number):
-    raise InputError(f"{number} is not wanted")
+from tests.tasks import kill_once, refuse
 
 
 @pytest.fixture(scope="module")

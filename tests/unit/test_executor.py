@@ -13,6 +13,7 @@ import pytest
 
 from components.config import InputError
 from components.executor import AHEAD, WorkerKilledError, executor, inline
+from tests.tasks import kill_once, refuse
 
 WORKERS = len(os.sched_getaffinity(0))
 
@@ -21,21 +22,8 @@ def square(number):
     return number * number
 
 
-def kill_once(number, folder):
-    """Kills its own process the first time it meets a multiple of 7."""
-    mark = folder / str(number)
-    if number % 7 == 0 and not mark.exists():
-        mark.touch()
-        os.kill(os.getpid(), signal.SIGKILL)
-    return number
-
-
 def kill_always(_):
     os.kill(os.getpid(), signal.SIGKILL)
-
-
-def refuse(number):
-    raise InputError(f"{number} is not wanted")
 
 
 def threads(_):
