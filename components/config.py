@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
 
 ARCHS = ("stylegan",)
 DEVICES = ("auto", "cpu", "cuda")
 DTYPES = ("float32", "bfloat16")
-EXTRACTORS = ("random_conv",)
+EXTRACTORS = ("random_conv", "inception")  # any other name is that of a TorchScript file
+METRICS = ("frechet", "frechet_infinity", "kernel")  # distances: lower is better
 MIN_RESOLUTION, MAX_RESOLUTION = 8, 1024
 _COLOUR = "#[0-9a-fA-F]{6}"
 
@@ -170,14 +171,60 @@ class Execution:
 class Evaluate:
     """How a generator is measured."""
 
-    extractor: str
+    extractor: str  # of EXTRACTORS, or what the TorchScript network in `weights` is called
+    weights: str  # its file or URL; random_conv has none
+    weights_sha256: str  # of a network of one's own; inception's is pinned
+    input_size: int  # pixels; of a network of one's own
     samples: int  # N
+    metric: str  # of METRICS: what decides which generator is better
+    every_kimg: float  # snapshots measured during training; 0 for none
+    pick: str  # which snapshot training exports
     psi: float  # truncation in pictures
 
     def __post_init__(self) -> None:
-        _choice("evaluate.extractor", self.extractor, EXTRACTORS)
+        own = self.extractor not in EXTRACTORS
+        _check(
+            re.fullmatch(r"[a-z][a-z0-9_]*", self.extractor) is not None,
+            "evaluate.extractor",
+            self.extractor,
+            f"{', '.join(EXTRACTORS)}, or a name in small letters, digits and '_' for the network in evaluate.weights",
+        )
+        _check(
+            bool(self.weights) == (self.extractor != "random_conv"),
+            "evaluate.weights",
+            self.weights,
+            f"for {self.extractor} {'a TorchScript file or URL' if self.extractor != 'random_conv' else 'nothing'}",
+        )
+        _check(
+            re.fullmatch("[0-9a-f]{64}" if own else "", self.weights_sha256) is not None,
+            "evaluate.weights_sha256",
+            self.weights_sha256,
+            f"for {self.extractor} {'64 small hexadecimal digits' if own else 'nothing'}",
+        )
+        _check(8 <= self.input_size <= MAX_RESOLUTION, "evaluate.input_size", self.input_size, "8 to 1024")
         _check(self.samples >= 2, "evaluate.samples", self.samples, "at least 2")
+        _choice("evaluate.metric", self.metric, METRICS)
+        _check(self.every_kimg >= 0, "evaluate.every_kimg", self.every_kimg, "0 (never) or more")
+        _choice("evaluate.pick", self.pick, ("last", "best"))
+        _check(
+            self.pick == "last" or self.every_kimg > 0,
+            "evaluate.every_kimg",
+            self.every_kimg,
+            "above 0 where evaluate.pick is best",
+        )
         _check(0 <= self.psi <= 1, "evaluate.psi", self.psi, "0 to 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gate:
+    """What a generator must show to become the champion, beside being better than the one there is."""
+
+    max_memorised: float  # share of samples that copy a train image
+    min_coverage: float  # share of holdout images that have a sample near them
+
+    def __post_init__(self) -> None:
+        for name in ("max_memorised", "min_coverage"):
+            _check(0 <= getattr(self, name) <= 1, f"register.gate.{name}", getattr(self, name), "0 to 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,6 +232,7 @@ class Register:
     """Where a measured generator is kept."""
 
     model: str
+    gate: Gate
 
     def __post_init__(self) -> None:
         _check(
@@ -226,8 +274,8 @@ class Params:
             f"a multiple of {4 * self.execution.workers}: groups of 4 images for each of execution.workers",
         )
 
-    def as_dict(self) -> dict[str, dict[str, Any]]:
-        """Plain nested dict, for the boundaries that want one."""
+    def as_dict(self) -> dict[str, Any]:
+        """Plain nested dicts, for the boundaries that want them."""
         return asdict(self)
 
 
@@ -256,9 +304,11 @@ def _section(cls: type, where: str, content: object) -> Any:
     for name in names:
         if name not in content:
             raise InputError(f"missing key {prefix}{name}")
-    if not where:
-        return cls(**{name: _section(kinds[name], name, content[name]) for name in names})
-    return cls(**{name: _value(prefix + name, content[name], kinds[name]) for name in names})
+    return cls(**{name: _entry(prefix + name, content[name], kinds[name]) for name in names})
+
+
+def _entry(key: str, value: object, kind: type) -> Any:
+    return _section(kind, key, value) if is_dataclass(kind) else _value(key, value, kind)
 
 
 def load_params(path: Path | str = "params.yaml") -> Params:

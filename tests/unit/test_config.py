@@ -78,7 +78,7 @@ def test_no_file(tmp_path):
         ("execution.device", "tpu", "auto, cpu, cuda"),
         ("execution.workers", 0, "at least 1"),
         ("execution.workers", 3, "train.batch is 16; allowed: a multiple of 12"),
-        ("evaluate.extractor", "fid", "allowed: random_conv"),
+        ("evaluate.extractor", "FID", "allowed: random_conv, inception, or a name"),
         ("evaluate.samples", 1, "at least 2"),
         ("register.model", "a/b", "letters, digits"),
         ("ingest", 5, "ingest is 5; allowed: a mapping"),

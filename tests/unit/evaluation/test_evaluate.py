@@ -24,7 +24,10 @@ def sets(tmp_path):
 
 
 def params(samples):
-    return Evaluate(extractor="random_conv", samples=samples, psi=0.7)
+    return Evaluate(
+        **{"extractor": "random_conv", "weights": "", "weights_sha256": "", "input_size": 64, "samples": samples},
+        **{"metric": "frechet", "every_kimg": 0.0, "pick": "last", "psi": 0.7},
+    )
 
 
 @pytest.mark.parametrize(
