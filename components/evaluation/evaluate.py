@@ -17,7 +17,8 @@ import torch.nn.functional as F
 from components.config import Evaluate, InputError
 from components.data.dataset import ImageSet
 from components.data.images import Uint8
-from components.evaluation.features import Extractor, build_extractor
+from components.evaluation.extractor import Extractor
+from components.evaluation.features import find_extractor, load_extractor
 from components.evaluation.metrics import frechet
 from components.evaluation.statistics import GaussianStatistics
 
@@ -73,7 +74,7 @@ def measure(
     Raises:
         InputError: too few train images.
     """
-    extractor = build_extractor(params.extractor)
+    extractor = load_extractor(find_extractor(params))
     split = split_train(len(train), params.samples)
     size = len(split.aside)
     reals: Source = _gather(train, split.aside)
