@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -42,8 +43,8 @@ class Extractor(Protocol):
     def __call__(self, images: Uint8) -> Tensor:
         """[N, H, W, C] uint8 to [N, d] float32 on the CPU."""
         assert images.shape[3:] == (self.channels,), images.shape
-        pixels = torch.tensor(images, device=self.device).permute(0, 3, 1, 2).float()
-        return self.features(pixels).cpu()
+        copied = torch.from_numpy(np.array(images, order="C"))  # mirrored views have no tensor
+        return self.features(copied.to(self.device).permute(0, 3, 1, 2).float()).cpu()
 
 
 @contextmanager

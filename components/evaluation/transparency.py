@@ -51,9 +51,10 @@ def composites(pixels: Tensor) -> list[Tensor]:
 class AlphaStatistics(Extractor):
     """What alpha is like, without colour: where the images are opaque, how soft their edges are, and how long.
 
-    Features: the mean on a 4 × 4 grid (16); the shares of pixels that are 0, 1 to 63, 64 to 127, 128 to 191, 192 to
-    254 and 255 after rounding (6); along rows and along columns, how much alpha changes from side to side in all, as a
-    multiple of 255 (2). Scaled by group, so that the variances within a group add up to about 1 among real sprites.
+    Features: the mean on a 4 × 4 grid (16); the shares of pixels that are transparent to the eye (0 to 7 after
+    rounding), 8 to 63, 64 to 127, 128 to 191, 192 to 247, and opaque to the eye (248 to 255) (6); along rows and along
+    columns, how much alpha changes from side to side in all, as a multiple of 255 (2). A network seldom gives 0 and 255
+    to the level, and nobody sees that. Each group is scaled so that its variances among real sprites add up to about 1.
     """
 
     name = "alpha"
@@ -61,7 +62,7 @@ class AlphaStatistics(Extractor):
     published = False
     dim = 24
     GRID = 4
-    BOUNDS = (-0.5, 0.5, 63.5, 127.5, 191.5, 254.5, 255.5)
+    BOUNDS = (-0.5, 7.5, 63.5, 127.5, 191.5, 247.5, 255.5)
     SCALES = (1.0, 5.0, 0.75)
     DESCRIPTION = (
         "alpha / 255: mean on 4x4 grid; shares between bounds of 0..255; sum of absolute differences of "

@@ -62,6 +62,13 @@ def test_an_image_s_features_do_not_depend_on_its_batch():
         torch.testing.assert_close(extractor(images[number : number + 1])[0], together[number], rtol=1e-4, atol=1e-4)
 
 
+def test_views_that_only_can_be_read_serve_as_well():
+    extractor, images = RandomConv(), noise_images(4, 32)
+    images.flags.writeable = False
+    mirrored = images[:, :, ::-1]
+    torch.testing.assert_close(extractor(mirrored), extractor(mirrored.copy()), rtol=0, atol=0)
+
+
 @pytest.mark.parametrize("size", [32, 64])
 def test_floats_are_neither_rounded_nor_changed(size):
     extractor, images = RandomConv(), noise_images(4, size)
