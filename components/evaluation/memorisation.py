@@ -1,0 +1,169 @@
+"""Memorisation: which samples copy a train image, told by a score that 1 % of fresh images reach by chance.
+
+N samples, M train images, K holdout images, H × W pixels, C channels, f = 64 C numbers of a description.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from components.data.images import Uint8
+from components.data.similarity import PAIR, groups
+from components.evaluation.distances import Indices, distance_blocks
+from components.evaluation.intervals import Measured, share
+from components.evaluation.statistics import Float64
+
+Float32 = npt.NDArray[np.float32]
+Bool = npt.NDArray[np.bool_]
+
+GRID = 8  # cells each way that an image is averaged to
+NEIGHBOURS = 50  # train images about a sample whose mean distance is the unit of its score
+FALSE_ALARMS = 0.01  # share of fresh images that may be flagged
+CALIBRATION = 2000  # train images, at most, that stand in for fresh ones
+TINY = 1e-12  # keeps 0 / 0 at 0: a sample equal to all its neighbours
+
+
+def describe(images: Uint8) -> Float32:
+    """Layout and colours of each image, without fine detail, brightness and contrast: what survives in a spoilt copy.
+
+    The means of 8 × 8 cells, less their own mean, as a vector of unit norm; contrast below one level counts as one.
+    The squared distance of two is 2 - 2 × the correlation of their cells.
+
+    Args:
+        images: [N, H, W, C], H and W multiples of 8.
+
+    Returns:
+        [N, 64 C]
+    """
+    count, height, width, channels = images.shape
+    boxes = images.reshape(count, GRID, height // GRID, GRID, width // GRID, channels)
+    cells = boxes.mean(axis=(2, 4)).transpose(0, 3, 1, 2).reshape(count, -1)
+    cells -= cells.mean(axis=1, keepdims=True)
+    norms = np.sqrt(np.square(cells).sum(axis=1, keepdims=True))
+    described: Float32 = (cells / np.maximum(norms, np.sqrt(cells.shape[1]))).astype(np.float32)
+    return described
+
+
+def mirrored(described: Float32) -> Float32:
+    """What describe() gives of the images flipped left to right, [N, f]."""
+    count = len(described)
+    return described.reshape(count, -1, GRID, GRID)[..., ::-1].reshape(count, -1)
+
+
+def train_groups(shards: Path, count: int) -> Indices:
+    """Of each of the `count` train images in a folder of shards the group of those alike (pairs.jsonl) it is in, [M].
+
+    Fresh images have none of their kind in the train set, as preprocessing leaves each group on one side.
+    """
+    rows = [json.loads(line) for line in (shards / "images.jsonl").read_text(encoding="utf-8").splitlines()]
+    pairs = [json.loads(line) for line in (shards / "pairs.jsonl").read_text(encoding="utf-8").splitlines()]
+    place = {row["name"]: at for at, row in enumerate(row for row in rows if row["split"] == "train")}
+    assert len(place) == count, (len(place), count)
+    alike = np.zeros(len(pairs), PAIR)
+    for side in ("first", "second"):  # a dropped image, which has no place yet, still joins two that were kept
+        alike[side] = [place.setdefault(pair[side], len(place)) for pair in pairs]
+    found: Indices = groups(len(place), alike)[:count]
+    return found
+
+
+@dataclass(frozen=True)
+class Nearest:
+    """Of each sample its nearest train image.
+
+    Attributes:
+        position: [N], of the train image.
+        mirrored: [N], whether it is nearest flipped left to right.
+        score: [N], its distance over the mean distance of the 50 nearest: 0 for a copy, towards 1 for none.
+    """
+
+    position: Indices
+    mirrored: Bool
+    score: Float64
+
+
+@dataclass(frozen=True)
+class Memorisation:
+    """Which samples copy a train image.
+
+    Attributes:
+        nearest: of each sample.
+        threshold: a score of at most this is flagged.
+        expected: share of fresh images that is flagged: 0.01, or 1 / (n + 1) where all n known reals are too few.
+        rate: share of the samples that is flagged; images were resampled, the threshold was not.
+    """
+
+    nearest: Nearest
+    threshold: float
+    expected: float
+    rate: Measured
+
+    @property
+    def flagged(self) -> Indices:
+        """Positions of the flagged samples, the closest copy first."""
+        return self.closest(int((self.nearest.score <= self.threshold).sum()))
+
+    def closest(self, count: int) -> Indices:
+        """Positions of the samples with the `count` lowest scores, lowest first."""
+        return np.argsort(self.nearest.score, kind="stable")[:count]
+
+
+def memorisation(samples: Float32, train: Float32, holdout: Float32, alike: Indices) -> Memorisation:
+    """Finds the samples that lie closer to a train image, mirrored or not, than all but 1 % of fresh images do.
+
+    A sample's score is its distance to the nearest train image in units of the mean distance to its 50 nearest. Scores
+    of fresh images are those of the holdout, and those of train images against the train set without their own group.
+    Where n of them are known, the threshold is the one of rank 0.01 (n + 1): another fresh image is flagged with that
+    rank over n + 1 as its probability, whatever the distribution.
+
+    Args:
+        samples: [N, f] of describe(), as are train [M, f] and holdout [K, f].
+        alike: [M], the group of each train image, as of train_groups().
+
+    Reference: the score, Carlini et al. 2023, "Extracting training data from diffusion models", section 4.2; the
+    threshold, Vovk, Gammerman and Shafer 2005, "Algorithmic learning in a random world", proposition 2.3.
+    """
+    some = np.unique(np.linspace(0, len(train) - 1, min(CALIBRATION, len(train))).astype(np.int64))
+    fresh = [nearest_train(holdout, train).score, nearest_train(train[some], train, (alike[some], alike)).score]
+    known = np.sort(np.concatenate(fresh))
+    known = known[np.isfinite(known)]  # not of a train image whose group is all there is
+    rank = max(1, int(FALSE_ALARMS * (len(known) + 1)))
+    threshold = float(known[rank - 1])
+    found = nearest_train(samples, train)
+    rate = share(int((found.score <= threshold).sum()), len(samples))
+    return Memorisation(found, threshold, rank / (len(known) + 1), rate)
+
+
+def nearest_train(queries: Float32, train: Float32, alike: tuple[Indices, Indices] | None = None) -> Nearest:
+    """The nearest train image of each query, and the score of its distance.
+
+    Args:
+        queries: [Q, f].
+        train: [M, f].
+        alike: groups of the queries [Q] and of the train images [M]: no query meets its own group.
+    """
+    count, position, flips, score = len(train), [], [], []
+    for rows, block in distance_blocks(queries, np.concatenate([train, mirrored(train)])):
+        plain, flipped = block[:, :count], block[:, count:]
+        either = np.minimum(plain, flipped)
+        if alike is not None:
+            either[alike[0][rows, None] == alike[1]] = np.inf
+        best = either.argmin(axis=1)
+        at = np.arange(len(best)), best
+        position.append(best)
+        flips.append(flipped[at] < plain[at])
+        score.append(either[at] / (_mean_of_nearest(either) + TINY))
+    return Nearest(np.concatenate(position), np.concatenate(flips), np.concatenate(score))
+
+
+def _mean_of_nearest(distances: Float64) -> Float64:
+    """[Q, M] to [Q]: the mean of each row's NEIGHBOURS lowest, of the finite ones among them."""
+    reach = min(NEIGHBOURS, distances.shape[1])
+    lowest = np.partition(distances, reach - 1, axis=1)[:, :reach]
+    finite = np.isfinite(lowest)
+    mean: Float64 = np.where(finite, lowest, 0).sum(axis=1) / np.maximum(finite.sum(axis=1), 1)
+    return mean
