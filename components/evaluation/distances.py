@@ -14,13 +14,14 @@ from components.evaluation.statistics import Float64
 
 Indices = npt.NDArray[np.int64]
 
-BLOCK = 2**22  # distances at once: 32 MiB of float64
+BLOCK = 2**21  # distances at once: 16 MiB of float64
 
 
-def distance_blocks(queries: npt.ArrayLike, points: npt.ArrayLike) -> Iterator[tuple[slice, Float64]]:
-    """The rows of the [Q, P] matrix of distances, in order, a block at a time: which rows, and their distances.
+def squared_blocks(queries: npt.ArrayLike, points: npt.ArrayLike) -> Iterator[tuple[slice, Float64]]:
+    """The rows of the [Q, P] matrix of squared distances, in order, a block at a time: which rows, and their squares.
 
-    Float64 by ‖a‖² + ‖b‖² - 2 a·b about the points' mean, so features far from the origin keep their digits.
+    Float64 by ‖a‖² + ‖b‖² - 2 a·b about the points' mean, so features far from the origin keep their digits; a square
+    of 0 may come out as a little above or below it.
     """
     b = np.asarray(points, np.float64)
     centre = b.mean(axis=0)
@@ -30,8 +31,16 @@ def distance_blocks(queries: npt.ArrayLike, points: npt.ArrayLike) -> Iterator[t
     rows = max(1, BLOCK // len(b))
     for start in range(0, len(queries), rows):
         a = queries[start : start + rows].astype(np.float64) - centre
-        squares = np.square(a).sum(axis=1)[:, None] + norms - 2 * a @ b.T
-        yield slice(start, start + len(a)), np.sqrt(np.maximum(squares, 0))
+        squares = (-2 * a) @ b.T
+        squares += norms
+        squares += np.square(a).sum(axis=1)[:, None]
+        yield slice(start, start + len(a)), squares
+
+
+def distance_blocks(queries: npt.ArrayLike, points: npt.ArrayLike) -> Iterator[tuple[slice, Float64]]:
+    """The same of the distances themselves."""
+    for rows, squares in squared_blocks(queries, points):
+        yield rows, np.sqrt(np.maximum(squares, 0, out=squares), out=squares)
 
 
 def nearest(queries: npt.ArrayLike, points: npt.ArrayLike, k: int, *, itself: bool = False) -> tuple[Float64, Indices]:

@@ -19,7 +19,7 @@ from components.data.dataset import ImageSet
 from components.data.images import Uint8
 from components.evaluation.extractor import Extractor
 from components.evaluation.features import find_extractor, load_extractor
-from components.evaluation.metrics import frechet
+from components.evaluation.frechet import frechet
 from components.evaluation.statistics import GaussianStatistics
 
 Indices = npt.NDArray[np.int64]

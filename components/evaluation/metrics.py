@@ -1,39 +1,132 @@
-"""Distances between two sets of images, each given by the Gaussian statistics of its features."""
+"""What generated images are compared with reals by: seven numbers from their features, each with its 95 % interval.
+
+N generated, M real, d features, r = min(M, d).
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from itertools import pairwise
+
 import numpy as np
+import numpy.typing as npt
 
-from components.evaluation.statistics import Float64, GaussianStatistics
+from components.evaluation.distances import Indices, squared_blocks
+from components.evaluation.frechet import bias, covariance_root, frechet_distances
+from components.evaluation.intervals import Measured, block_starts, jackknife, share
+from components.evaluation.kernel import kernel_distances, kernel_within
+from components.evaluation.manifold import Bools, K, Manifold, find_manifold, squared_radii
+from components.evaluation.statistics import Float64
+
+ORDER_SEED = 0
+TRIMMED = 0.01  # of path lengths, at either end
 
 
-def frechet_distance(mean_a: Float64, cov_a: Float64, mean_b: Float64, cov_b: Float64) -> float:
-    """Squared Fréchet (2-Wasserstein) distance of two Gaussians, ‖μa - μb‖² + tr(Σa + Σb - 2 (Σa^½ Σb Σa^½)^½).
+@dataclass(frozen=True)
+class Reals:
+    """A set of real images' features and all that comparisons need to know of them alone.
 
-    The last trace is the nuclear norm of Σa^½ Σb^½: symmetric in a and b, and sound for singular covariances.
+    Attributes:
+        features: [M, d], M at least 2.
+        root: [d, r], covariance_root.
+        radii: [M], squared, of the balls around them.
+        within: their kernel's mean over pairs.
+    """
+
+    features: npt.NDArray[np.float32]
+    root: Float64
+    radii: Float64
+    within: float
+
+
+def prepare(features: npt.NDArray[np.float32]) -> Reals:
+    """The comparisons' side of the reals, once per set, from [M, d]."""
+    rows = features.astype(np.float64)
+    radii = squared_radii(rows - rows.mean(axis=0))
+    return Reals(features, covariance_root(rows), radii, kernel_within(features))
+
+
+def compare(generated: npt.NDArray[np.float32], reals: Reals) -> dict[str, Measured]:
+    """All metrics of generated images against reals.
+
+    Intervals are for other images of the same generator against the same reals: the generated images are resampled,
+    in blocks of a fixed random order, the reals are not.
 
     Args:
-        mean_a: [d], as mean_b.
-        cov_a: [d, d], symmetric and positive semidefinite up to rounding, as cov_b.
+        generated: [N, d], N at least 2.
+        reals: of the same extractor.
 
     Returns:
-        At least 0.
-
-    Reference: Dowson and Landau 1982, "The Fréchet distance between multivariate normal distributions".
+        frechet: squared Fréchet distance, at least 0, biased upwards by both sets' finite size.
+        frechet_infinity: without that bias to first order, extrapolated in both sets; may come out below 0.
+        kernel: squared maximum mean discrepancy, unbiased; may come out below 0.
+        precision, recall, coverage: shares. density: at least 0, 1 for reals.
     """
-    overlap = np.linalg.svd(_root(cov_a).T @ _root(cov_b), compute_uv=False).sum()
-    shift = mean_a - mean_b
-    return max(0.0, float(shift @ shift + np.trace(cov_a) + np.trace(cov_b) - 2 * overlap))
+    generated = generated[np.random.RandomState(ORDER_SEED).permutation(len(generated))]
+    starts = block_starts(len(generated))
+    rows, real_rows = _about_the_reals(generated, reals), _about_the_reals(reals.features, reals)
+    kernel = kernel_distances(generated, starts, reals.features, reals.within)
+    manifold = find_manifold(rows, starts, real_rows, reals.radii)
+    return {
+        **_frechet(rows, starts, real_rows, reals.root),
+        "kernel": jackknife(kernel[-1], kernel[:-1]),
+        **_manifold(manifold, starts, min(K, len(real_rows) - 1)),
+    }
 
 
-def _root(covariance: Float64) -> Float64:
-    """R with R Rᵀ = covariance; eigenvalues within rounding of 0 are 0."""
-    values, vectors = np.linalg.eigh(covariance)
-    smallest = values.max() * len(values) * np.finfo(np.float64).eps
-    root: Float64 = vectors * np.sqrt(np.where(values > smallest, values, 0.0))
-    return root
+def covered(generated: npt.NDArray[np.float32], reals: Reals) -> Bools:
+    """[M]: which reals coverage counts, those with a generated image in the ball around them."""
+    rows, real_rows = _about_the_reals(generated, reals), _about_the_reals(reals.features, reals)
+    closest = np.concatenate([squares.min(axis=1) for _, squares in squared_blocks(real_rows, rows)])
+    inside: Bools = closest < reals.radii
+    return inside
 
 
-def frechet(a: GaussianStatistics, b: GaussianStatistics) -> float:
-    """frechet_distance of the Gaussians fitted to two sets, at least two images each."""
-    return frechet_distance(a.mean, a.covariance, b.mean, b.covariance)
+def path_length(distances: npt.NDArray[np.float64]) -> Measured:
+    """Perceptual path length: the mean after the lowest and the highest 1 % are dropped; pairs are resampled.
+
+    Args:
+        distances: [P], of features of images of nearby latents, squared, over the squared step; P at least 2.
+
+    Reference: Karras et al. 2019, "A style-based generator architecture", section 4.1.
+    """
+    starts = block_starts(len(distances))
+    blocks = pairwise([*starts, len(distances)])
+    without = [_trimmed(np.delete(distances, np.s_[start:stop])) for start, stop in blocks]
+    return jackknife(_trimmed(distances), without, floor=0)
+
+
+def _about_the_reals(features: npt.NDArray[np.float32], reals: Reals) -> Float64:
+    rows: Float64 = features.astype(np.float64) - reals.features.mean(axis=0, dtype=np.float64)
+    return rows
+
+
+def _frechet(rows: Float64, starts: Indices, real_rows: Float64, root: Float64) -> dict[str, Measured]:
+    """Both Fréchet distances. What is without bias varies with the generated images as the plain one does."""
+    real_starts = block_starts(len(real_rows))
+    distances = frechet_distances(rows, starts, root)
+    swapped = frechet_distances(real_rows - rows.mean(axis=0), real_starts, covariance_root(rows))
+    infinity = distances[-1] - bias(distances, starts, len(rows)) - bias(swapped, real_starts, len(real_rows))
+    return {
+        "frechet": jackknife(distances[-1], distances[:-1], floor=0),
+        "frechet_infinity": jackknife(infinity, distances[:-1]),
+    }
+
+
+def _manifold(found: Manifold, starts: Indices, k: int) -> dict[str, Measured]:
+    """Precision's images are independent of each other, so its interval is that of a share."""
+    count = len(found.balls)
+    kept = count - np.diff(starts, append=count)
+    density = (found.balls.sum() - np.add.reduceat(found.balls, starts)) / (k * kept)
+    recall, coverage = found.recalled.mean(axis=1), found.covered.mean(axis=1)
+    return {
+        "precision": share(int(np.count_nonzero(found.balls)), count),
+        "recall": jackknife(recall[-1], recall[:-1], floor=0, ceiling=1),
+        "density": jackknife(found.balls.mean() / k, density, floor=0),
+        "coverage": jackknife(coverage[-1], coverage[:-1], floor=0, ceiling=1),
+    }
+
+
+def _trimmed(distances: npt.NDArray[np.float64]) -> float:
+    dropped = int(TRIMMED * len(distances))
+    return float(np.sort(distances)[dropped : len(distances) - dropped].mean())
