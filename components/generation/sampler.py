@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from components.config import InputError
+from components.data.files import write_json
 from components.models import Generator, build_generator
 
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "generator.safetensors"
@@ -47,6 +49,12 @@ def load_generator(folder: Path, device: str = "cpu") -> Generator:
     return generator.to(device).eval().requires_grad_(False)
 
 
+def save_generator(folder: Path, config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> None:
+    """Writes what load_generator reads into a folder that is there."""
+    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}, folder / WEIGHTS_FILE)
+    write_json(folder / CONFIG_FILE, config)
+
+
 @torch.inference_mode()
 def sample(generator: Generator, seeds: Sequence[int], psi: float = 1.0) -> npt.NDArray[np.uint8]:
     """Images of the seeds, [N, H, W, C].
@@ -66,13 +74,17 @@ def latents(generator: Generator, seeds: Sequence[int]) -> tuple[Tensor, list[to
     return z.to(generator.w_avg.device), rngs
 
 
-def _sample_batch(generator: Generator, seeds: Sequence[int], psi: float) -> npt.NDArray[np.uint8]:
-    z, rngs = latents(generator, seeds)
-    device = z.device
-    noise = [
-        torch.stack([torch.randn(1, height, width, generator=rng) for rng in rngs]).to(device)
+def noises(generator: Generator, rngs: Sequence[torch.Generator]) -> list[Tensor]:
+    """The noise inputs of the seeds, L times [N, 1, h, w], each drawn from its own seed's generator."""
+    return [
+        torch.stack([torch.randn(1, height, width, generator=rng) for rng in rngs]).to(generator.w_avg.device)
         for height, width in generator.noise_shapes()
     ]
+
+
+def _sample_batch(generator: Generator, seeds: Sequence[int], psi: float) -> npt.NDArray[np.uint8]:
+    z, rngs = latents(generator, seeds)
+    noise = noises(generator, rngs)
     ws = generator.truncate(generator.mapping(z), psi)
     return to_uint8(generator.synthesis(ws, noise))
 

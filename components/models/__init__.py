@@ -19,12 +19,14 @@ def build_generator(config: dict[str, Any], dtype: torch.dtype = torch.float32) 
     """A generator with random weights from torch's global generator.
 
     Args:
-        config: {"format": 1, "arch", "resolution", "channels", "latent_dim", "channel_base", "channel_max"}.
+        config: {"format": 1, "arch", "resolution", "channels", "latent_dim", "channel_base", "channel_max"}, and
+            {"growth": [resolution, alpha]} where it has not grown to the full resolution yet.
         dtype: of the convolutions.
     """
     assert config["format"] == CONFIG_FORMAT, config
     generator, _ = _ARCHS[config["arch"]]
-    return generator(**_sizes(config), latent_dim=config["latent_dim"], dtype=dtype)
+    growth = tuple(config["growth"]) if "growth" in config else None
+    return generator(**_sizes(config), latent_dim=config["latent_dim"], growth=growth, dtype=dtype)
 
 
 def build_discriminator(config: dict[str, Any], dtype: torch.dtype = torch.float32) -> Discriminator:

@@ -106,6 +106,7 @@ class Generator(nn.Module):
         channels: C of the image.
         num_layers: L.
         w_avg: [D], the running mean of w, centre of truncation.
+        growth: how far it has grown: the resolution it draws at, and that one's fade-in weight α.
         dtype: of the convolutions.
     """
 
@@ -119,10 +120,12 @@ class Generator(nn.Module):
         latent_dim: int,
         channel_base: int,
         channel_max: int,
+        growth: tuple[int, float] | None = None,
         dtype: torch.dtype = torch.float32,
     ) -> None:
         super().__init__()
         self.resolution, self.channels, self.latent_dim, self.dtype = resolution, channels, latent_dim, dtype
+        self.growth = growth or (resolution, 1.0)
         self.mapping = MappingNetwork(latent_dim)
         self.blocks = nn.ModuleDict()
         width = 0
@@ -153,13 +156,19 @@ class Generator(nn.Module):
         Args:
             ws: [N, L, D].
             noise: for each layer used, [N, 1, h, w] standard normal.
-            resolution: to grow to; the finished one if None.
+            resolution: of the images; None: of as far as it has grown, and enlarged to the finished size.
             alpha: fade-in weight of that resolution's own image, in [0, 1].
 
         Returns:
             [N, C, resolution, resolution] float32.
         """
-        sizes = _resolutions(resolution or self.resolution)
+        if resolution is None:
+            grown, alpha = self.growth
+            image = self.synthesis(ws, noise, resolution=grown, alpha=alpha)
+            while image.shape[-1] < self.resolution:
+                image = upsample(image)
+            return image
+        sizes = _resolutions(resolution)
         assert ws.shape[1:] == (self.num_layers, self.latent_dim), ws.shape
         x, previous = None, None
         for number, size in enumerate(sizes):

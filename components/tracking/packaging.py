@@ -19,7 +19,10 @@ from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 
 COMPONENTS = Path(__file__).parent.parent
-NEEDED = ("__init__.py", "config.py", "models", "generation/__init__.py", "generation/sampler.py")
+NEEDED = (
+    *("__init__.py", "config.py", "data/__init__.py", "data/files.py", "models"),
+    *("generation/__init__.py", "generation/sampler.py"),
+)
 REQUIREMENTS = ("mlflow", "numpy", "pandas", "pillow", "safetensors", "torch")
 ARTIFACT = "generator"
 SIGNATURE = ModelSignature(

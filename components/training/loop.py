@@ -49,7 +49,7 @@ class Tick:
 
 
 def model_config(config: Train, data: ImageSet) -> dict[str, Any]:
-    """The config.json of the generator that this run trains."""
+    """The config.json of the generator that this run trains, grown to the end."""
     return {
         "format": 1,
         "arch": config.arch,
@@ -238,9 +238,8 @@ class Trainer:
         z = torch.randn(count, self.config.latent_dim, generator=random).to(self.device)
         noise = [torch.randn(count, 1, *s, generator=random).to(self.device) for s in self.average.noise_shapes()]
         ws = self.average.truncate(self.average.mapping(z), GRID_PSI)
-        images = self.average.synthesis(ws, noise, resolution=phase.resolution, alpha=phase.alpha)
-        while images.shape[-1] < self.resolution:
-            images = upsample(images)
+        self.average.growth = (phase.resolution, phase.alpha)
+        images = self.average.synthesis(ws, noise)
         pixels = ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
         array: NDArray[np.uint8] = pixels.permute(0, 2, 3, 1).cpu().numpy()
         return array
@@ -258,7 +257,13 @@ class Trainer:
             for index, entries in adam.state_dict()["state"].items():
                 tensors |= {f"{name}/{index}/{key}": value for key, value in entries.items()}
         numbers = {"nimg": self.nimg, "level": self.level, "seconds": self.seconds}
-        return State(tensors, {**numbers, "model": model_config(self.config, self.data)})
+        return State(tensors, {**numbers, "model": self.average_config()})
+
+    def average_config(self) -> dict[str, Any]:
+        """The config.json of the EMA generator as far as it has grown."""
+        phase = self.phase
+        grown = phase.resolution == self.resolution and phase.alpha == 1
+        return model_config(self.config, self.data) | ({} if grown else {"growth": [phase.resolution, phase.alpha]})
 
     def restore(self, state: State) -> None:
         """Takes up a state that state() gave."""

@@ -92,10 +92,24 @@ def test_noise_begins_without_effect_and_then_has_one(generator):
 
 def test_every_parameter_gets_a_gradient_at_full_growth(generator, discriminator):
     ws, noise = inputs(generator, count=4)
-    discriminator(generator.synthesis(ws, noise, alpha=0.5), alpha=0.5).sum().backward()
+    discriminator(
+        generator.synthesis(ws, noise, resolution=generator.resolution, alpha=0.5), alpha=0.5
+    ).sum().backward()
     unused = ("blocks.4.to_image", "blocks.8.to_image", "blocks.4.from_image", "blocks.8.from_image")
     for module in (generator, discriminator):
         for name, parameter in module.named_parameters():
             if not name.startswith(unused):
                 assert parameter.grad is not None, name
                 assert parameter.grad.abs().sum() > 0, name
+
+
+def test_a_generator_draws_as_far_as_it_has_grown(generator):
+    """Between two resolutions: the fade's picture, enlarged to the finished size."""
+    growing = build_generator(SMALL | {"growth": [16, 0.25]})
+    growing.load_state_dict(generator.state_dict())
+    ws, noise = inputs(generator)
+    expected = upsample(generator.synthesis(ws, noise, resolution=16, alpha=0.25))
+    torch.testing.assert_close(growing.synthesis(ws, noise), expected, rtol=0, atol=0)
+    finished = generator.synthesis(ws, noise)
+    torch.testing.assert_close(finished, generator.synthesis(ws, noise, resolution=32), rtol=0, atol=0)
+    assert finished.shape == expected.shape

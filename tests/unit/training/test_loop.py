@@ -123,3 +123,10 @@ def test_a_loss_that_is_not_finite_ends_the_run(data):
     trainer.discriminator.blocks["4"].logit.bias.data.fill_(float("nan"))
     with pytest.raises(FloatingPointError, match=r"not finite at 0\.0 kimg"):
         finish(trainer)
+
+
+def test_the_average_is_described_as_far_as_it_has_grown(data):
+    trainer = Trainer(TINY, data, CPU)
+    assert trainer.average_config()["growth"] == [8, 1.0]
+    finish(trainer)
+    assert "growth" not in trainer.average_config()
