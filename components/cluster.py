@@ -6,9 +6,12 @@ import logging
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache, partial
 from itertools import islice
+from typing import Any
 
 import ray
 
@@ -45,21 +48,25 @@ def cluster(execution: Execution) -> Iterator[Share]:
 
 
 @contextmanager
-def tasks() -> Iterator[Spread]:
-    """For the time of the block, an executor of Ray tasks, one CPU each, over all nodes; see components/executor.py.
+def tasks(gpus: bool = False) -> Iterator[Spread]:
+    """For the time of the block, an executor of Ray tasks over all nodes; see components/executor.py.
 
     Paths that tasks use must be the same on every node.
+
+    Args:
+        gpus: one GPU each, where the cluster has any; else one CPU each.
     """
     _start()
     try:
-        yield _spread
+        unit = "GPU" if gpus and ray.cluster_resources().get("GPU", 0) >= 1 else "CPU"
+        yield partial(_spread, unit)
     finally:
         ray.shutdown()
 
 
-def _spread(function: Callable[[Task], Result], tasks: Iterable[Task]) -> Iterator[Result]:
-    remote = ray.remote(num_cpus=1, max_retries=TRIES - 1)(_apply)
-    ahead = AHEAD * int(ray.cluster_resources().get("CPU", 1))
+def _spread(unit: str, function: Callable[[Task], Result], tasks: Iterable[Task]) -> Iterator[Result]:
+    remote = ray.remote(num_cpus=int(unit == "CPU"), num_gpus=int(unit == "GPU"), max_retries=TRIES - 1)(_apply)
+    ahead = AHEAD * int(ray.cluster_resources().get(unit, 1))
     source = iter(tasks)
     waiting: deque[tuple[Task, ray.ObjectRef]] = deque()
     while True:
@@ -74,6 +81,35 @@ def _spread(function: Callable[[Task], Result], tasks: Iterable[Task]) -> Iterat
         except ray.exceptions.WorkerCrashedError:
             raise WorkerKilledError(task) from None
         yield result
+
+
+@contextmanager
+def beside(share: Share) -> Iterator[Callable[..., Future[Any]]]:
+    """For the time of the block, one worker beside a training: submit(function, argument) gives a future.
+
+    It takes a GPU that the training leaves, where there is one. Else it works on CPUs in time that no one else wants,
+    with one thread where the training is on CPUs too. Killed, it begins again with what it had in hand.
+    """
+    spare = share.device == "cuda" and ray.cluster_resources().get("GPU", 0) >= share.workers + 1
+    options = {"num_cpus": 0, "num_gpus": int(spare), "max_restarts": -1, "max_task_retries": TRIES - 1}
+    threads = 1 if share.device == "cpu" else share.threads
+    worker = cache(lambda: ray.remote(**options)(_Beside).remote(threads))  # begun with the first task
+    try:
+        yield lambda function, argument: worker().run.remote(function, argument).future()
+    finally:
+        if worker.cache_info().currsize:
+            ray.kill(worker())
+
+
+class _Beside:
+    def __init__(self, threads: int) -> None:
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))  # Ray's own workers are nice already
+        import torch  # here: its threads inherit the policy, and other work does not wait for it
+
+        torch.set_num_threads(threads)
+
+    def run(self, function: Callable[[Any], Any], argument: Any) -> Any:
+        return function(argument)
 
 
 def _apply(function: Callable[[Task], Result], task: Task) -> Result:

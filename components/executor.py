@@ -1,4 +1,4 @@
-"""Spreads work over processes: of this machine, or of the Ray cluster that RAY_ADDRESS names.
+"""Spreads work over processes: of this machine, of its GPUs, or of the Ray cluster that RAY_ADDRESS names.
 
 `spread(function, tasks)` yields function(task) for each task, in their order, and takes new tasks only as results are
 taken: memory is bounded however many there are. A worker that is killed costs the tasks it had in hand: they run again.
@@ -45,20 +45,27 @@ class Spread(Protocol):
 
 
 @contextmanager
-def executor(preload: str) -> Iterator[Spread]:
-    """Workers for the time of the block: Ray's where RAY_ADDRESS is set, else one process a core.
+def executor(preload: str, gpus: bool = False) -> Iterator[Spread]:
+    """Workers for the time of the block: Ray's where RAY_ADDRESS is set or GPUs are here, else one process a core.
 
     Args:
         preload: module that the tasks need, imported once, before the workers fork off.
+        gpus: each worker gets a GPU of its own, where there are any.
     """
-    if os.environ.get("RAY_ADDRESS"):
+    if os.environ.get("RAY_ADDRESS") or (gpus and _gpus_here()):
         from components import cluster  # Ray's import takes longer than a small set
 
-        with cluster.tasks() as spread:
+        with cluster.tasks(gpus) as spread:
             yield spread
     else:
         with _Processes(len(os.sched_getaffinity(0)), preload) as processes:
             yield processes
+
+
+def _gpus_here() -> bool:
+    import torch  # which not every work that spreads needs
+
+    return torch.cuda.is_available()
 
 
 def inline(function: Callable[[Task], Result], tasks: Iterable[Task]) -> Iterator[Result]:

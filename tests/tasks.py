@@ -17,3 +17,7 @@ def kill_once(number, folder):
 
 def refuse(number):
     raise InputError(f"{number} is not wanted")
+
+
+def policy(_):
+    return os.sched_getscheduler(0)
