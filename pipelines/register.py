@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from components.config import InputError, load_params
-from components.data.files import write_json
-from components.tracking import registry, runs
+from components.config import InputError, Params, load_params
+from components.data.files import write_bytes, write_json
+from components.tracking import gate, registry, runs
 from pipelines import stage
 
-CANDIDATE, REPORTS = Path("models/candidate"), Path("reports")
+SHARDS, CANDIDATE, REPORTS = Path("data/shards"), Path("models/candidate"), Path("reports")
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -23,25 +24,33 @@ def _read(path: Path) -> dict[str, Any]:
     return content
 
 
+def _measure(params: Params, folder: Path) -> gate.Numbers:
+    """What decides, of a champion that was measured with other data, extractor or N."""
+    from components.evaluation.bench import measure_on_holdout  # torch, which most calls do without
+
+    return measure_on_holdout(params.evaluate, SHARDS, folder, gpus=params.execution.device != "cpu")
+
+
 def main() -> None:
-    """Reads models/candidate, reports/ and runs/<run key>; writes reports/registered.json."""
-    model = load_params().register.model
-    training, metrics = _read(CANDIDATE / "training.json"), _read(REPORTS / "metrics.json")
-    key = training["run_key"]
-    if (metrics["run_key"], metrics["nimg"]) != (key, training["nimg"]):
+    """Reads models/candidate, reports/, data/shards and runs/<run key>; writes reports/registered.json, verdict.md."""
+    params = load_params()
+    model = params.register.model
+    training, numbers, about = map(
+        _read, (CANDIDATE / "training.json", REPORTS / "metrics.json", REPORTS / "evaluation.json")
+    )
+    key, nimg = training["run_key"], training["nimg"]
+    if (about["run_key"], about["nimg"]) != (key, nimg):
         raise InputError(f"{REPORTS}/metrics.json measures another generator than {CANDIDATE}; run dvc repro")
     runs.sync_metrics(key, Path("runs") / key)
     run_id = runs.describe(key, training["train"], training["data_digest"])
-    runs.log_results(key, metrics, REPORTS / "pictures")
-    version = registry.register(model, CANDIDATE, metrics, run_id)
-    alias, verdict = registry.promote(model, version, metrics)
-    uri = f"models:/{model}/{version}"
-    content = {"model": model, "version": int(version), "alias": alias, "mlflow_run_id": run_id, "uri": uri}
-    write_json(REPORTS / "registered.json", content | {"verdict": [asdict(row) for row in verdict]})
-    print(f"{uri} is the {alias}; its holdout distance {verdict[0].own:.4g} against")
-    for row in verdict:
-        value = "unknown" if row.value is None else f"{row.value:.4g}"
-        print(f"  {row.against:16} {value:>8}  {'passed' if row.passed else 'not passed'}  {row.reason}".rstrip())
+    runs.log_results(key, numbers, nimg, [REPORTS / "pictures", REPORTS / "history"])
+    version = registry.register(model, CANDIDATE, run_id)
+    subject = registry.Subject(model, version, numbers, about["yardstick"], about["metric"])
+    alias, checks = registry.decide(subject, params.register.gate, partial(_measure, params))
+    write_bytes(REPORTS / "verdict.md", gate.table(f"models:/{model}/{version} is the {alias}", checks).encode())
+    content = {"model": model, "version": int(version), "alias": alias, "mlflow_run_id": run_id}
+    write_json(REPORTS / "registered.json", content | {"verdict": [asdict(check) for check in checks]})
+    print((REPORTS / "verdict.md").read_text(encoding="utf-8"))
 
 
 if __name__ == "__main__":

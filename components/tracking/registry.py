@@ -11,7 +11,7 @@ import json
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,29 +22,28 @@ from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model
 
-from components.config import InputError
+from components.config import Gate, InputError
+from components.tracking.gate import Check, Numbers, Rival, judge, margin
 from components.tracking.packaging import ARTIFACT, log_generator
 from components.tracking.runs import DATA_DIGEST, GIT_COMMIT, RUN_KEY, git_commit
 
 CHALLENGER, CHAMPION = "challenger", "champion"
 NIMG, GENERATOR_DIGEST = "bestiary.nimg", "bestiary.generator_digest"
-HOLDOUT_FRECHET = "bestiary.holdout_frechet"
-EXTRACTOR_DIGEST, SAMPLES, HOLDOUT_DIGEST = "bestiary.extractor_digest", "bestiary.samples", "bestiary.holdout_digest"
-VERDICT = "bestiary.verdict"
-YARDSTICK = {EXTRACTOR_DIGEST: "extractor", SAMPLES: "N", HOLDOUT_DIGEST: "holdout"}
-MUST_BEAT = ("untrained", "mean_image", "repeated_image")  # where there is no champion
+YARDSTICK, MEASURED = "bestiary.yardstick", "bestiary.measured"  # by what, and how good: JSON
+DECIDING = ("holdout", "holdout_low", "holdout_high")  # of metrics.json
+VERDICT, CHECKS = "bestiary.verdict", "bestiary.verdict_checks"
 URI_FORM = "models:/NAME@ALIAS, models:/NAME/VERSION, or a folder with config.json and generator.safetensors"
 
 
 @dataclass(frozen=True)
-class Row:
-    """One comparison of the holdout distance: lower is better."""
+class Subject:
+    """A version to be judged."""
 
-    against: str  # a baseline's name, or "champion v2"
-    value: float | None  # its distance; None where it carries none
-    own: float
-    passed: bool
-    reason: str = ""  # why the two cannot be compared
+    model: str
+    version: str
+    numbers: Numbers  # reports/metrics.json
+    yardstick: Mapping[str, Any]  # what must be equal for two versions to be compared
+    metric: str  # the name of the distance that decides
 
 
 def resolve(uri: str) -> Path:
@@ -76,74 +75,75 @@ def resolve(uri: str) -> Path:
         raise InputError(f"{uri}: MLflow does not give it: {str(error).splitlines()[0]}") from None
 
 
-def register(model: str, candidate: Path, metrics: Mapping[str, Any], run_id: str) -> str:
-    """Registers the candidate, or finds the version that is this very candidate. Returns the version."""
+def register(model: str, candidate: Path, run_id: str) -> str:
+    """Registers the candidate, or finds the version that is this very candidate. Returns the version.
+
+    It is the model's `challenger` from then on.
+    """
     client, training = MlflowClient(), json.loads((candidate / "training.json").read_text(encoding="utf-8"))
     identity = {
         RUN_KEY: training["run_key"],
         NIMG: str(training["nimg"]),
         GENERATOR_DIGEST: _digest(candidate),
     }
-    for known in _versions(client, model):
-        if identity.items() <= known.tags.items():
-            for key, value in _measured(metrics).items():
-                client.set_model_version_tag(model, known.version, key, value)
-            return str(known.version)
-    lineage = {GIT_COMMIT: git_commit(), DATA_DIGEST: training["data_digest"]}
-    return log_generator(candidate, model, run_id, training["nimg"], identity | lineage | _measured(metrics))
-
-
-def promote(model: str, version: str, metrics: Mapping[str, Any]) -> tuple[str, list[Row]]:
-    """Names the version `challenger`, and `champion` as well if it earns it. Returns its highest alias and the verdict.
-
-    It earns it by a lower holdout distance than the champion's, by the same extractor, N and holdout images; where
-    there is no champion, than those of the untrained generator, the mean image and one repeated image.
-    """
-    client = MlflowClient()
+    known = [found for found in _versions(client, model) if identity.items() <= found.tags.items()]
+    if known:
+        version = str(known[0].version)
+    else:
+        lineage = {GIT_COMMIT: git_commit(), DATA_DIGEST: training["data_digest"]}
+        version = log_generator(candidate, model, run_id, training["nimg"], identity | lineage)
     client.set_registered_model_alias(model, CHALLENGER, version)
-    champion = _champion(client, model)
-    if champion and str(champion.version) == version:
-        return CHAMPION, _earlier_verdict(champion, metrics) or _against_baselines(metrics)
-    rows = [_against_champion(champion, metrics)] if champion else _against_baselines(metrics)
-    client.set_model_version_tag(model, version, VERDICT, json.dumps([asdict(row) for row in rows]))
-    if not all(row.passed for row in rows):
-        return CHALLENGER, rows
+    return version
+
+
+def decide(subject: Subject, gate: Gate, measure: Callable[[Path], Numbers]) -> tuple[str, list[Check]]:
+    """Judges a version and names it `champion` if it passes. Returns its highest alias and the verdict.
+
+    A version that is the champion already stays it, by the verdict that made it one: none where a person did.
+
+    Args:
+        measure: takes a champion's holdout numbers anew, by the subject's yardstick; InputError where that cannot be.
+    """
+    client, model, version = MlflowClient(), subject.model, subject.version
+    _record(model, version, subject.numbers, subject.yardstick)
+    held = _champion(client, model)
+    if held and str(held.version) == version:
+        return CHAMPION, [Check(**check) for check in json.loads(held.tags.get(CHECKS, "[]"))]
+    checks = judge(subject.numbers, subject.metric, gate, _rival(held, subject, measure) if held else None)
+    failed = ", ".join(check.name for check in checks if not check.passed)
+    client.set_model_version_tag(model, version, VERDICT, f"not passed: {failed}" if failed else "passed")
+    client.set_model_version_tag(model, version, CHECKS, json.dumps([asdict(check) for check in checks]))
+    if failed:
+        return CHALLENGER, checks
     client.set_registered_model_alias(model, CHAMPION, version)
-    return CHAMPION, rows
+    return CHAMPION, checks
 
 
-def _own(metrics: Mapping[str, Any]) -> float:
-    return float(metrics["holdout"][f"frechet_{metrics['extractor']}"])
+def _rival(held: ModelVersion, subject: Subject, measure: Callable[[Path], Numbers]) -> Rival:
+    """The champion by the subject's yardstick: as it was measured, or measured now."""
+    version = int(held.version)
+    if json.loads(held.tags.get(YARDSTICK, "{}")) == subject.yardstick:
+        numbers = json.loads(held.tags[MEASURED])
+    else:
+        try:
+            numbers = measure(resolve(f"models:/{subject.model}/{version}"))
+        except InputError as error:
+            return Rival(version, reason=str(error))
+        _record(subject.model, str(version), numbers, subject.yardstick)
+    return Rival(version, numbers["holdout"][subject.metric], margin(numbers, subject.metric))
 
 
-def _measured(metrics: Mapping[str, Any]) -> dict[str, str]:
-    """The tags that say how good a version is, and by which yardstick."""
-    return {
-        HOLDOUT_FRECHET: repr(_own(metrics)),
-        EXTRACTOR_DIGEST: metrics["extractor_digest"],
-        SAMPLES: str(metrics["samples"]),
-        HOLDOUT_DIGEST: metrics["holdout_digest"],
-    }
+def _record(model: str, version: str, numbers: Numbers, yardstick: Mapping[str, Any]) -> None:
+    """Tags a version with what decides of its numbers, and the yardstick they were taken by."""
+    client, kept = MlflowClient(), {name: numbers[name] for name in DECIDING}
+    client.set_model_version_tag(model, version, MEASURED, json.dumps(kept))
+    client.set_model_version_tag(model, version, YARDSTICK, json.dumps(yardstick))
 
 
-def _against_baselines(metrics: Mapping[str, Any]) -> list[Row]:
-    own, baselines = _own(metrics), metrics["holdout"]["baselines"]
-    return [Row(name, baselines[name], own, own < baselines[name]) for name in MUST_BEAT]
-
-
-def _against_champion(champion: ModelVersion, metrics: Mapping[str, Any]) -> Row:
-    own, tags, measured = _own(metrics), champion.tags, _measured(metrics)
-    value = float(tags[HOLDOUT_FRECHET]) if HOLDOUT_FRECHET in tags else None
-    differing = [label for key, label in YARDSTICK.items() if tags.get(key) != measured[key]]
-    reason = f"measured with another {' and '.join(differing)}" if differing else ""
-    passed = value is not None and not reason and own < value
-    return Row(f"champion v{champion.version}", value, own, passed, reason)
-
-
-def _earlier_verdict(champion: ModelVersion, metrics: Mapping[str, Any]) -> list[Row]:
-    """What the champion was judged by, if that was on these same numbers."""
-    rows = [Row(**row) for row in json.loads(champion.tags.get(VERDICT, "[]"))]
-    return rows if all(row.own == _own(metrics) for row in rows) else []
+def _champion(client: MlflowClient, name: str) -> ModelVersion | None:
+    registered = _registered(client, name)
+    version = registered.aliases.get(CHAMPION) if registered else None
+    return client.get_model_version(name, version) if version else None
 
 
 def _registered(client: MlflowClient, name: str) -> RegisteredModel | None:
@@ -152,12 +152,6 @@ def _registered(client: MlflowClient, name: str) -> RegisteredModel | None:
 
 def _versions(client: MlflowClient, name: str) -> list[ModelVersion]:
     return sorted(client.search_model_versions(f"name = '{name}'"), key=lambda found: int(found.version))
-
-
-def _champion(client: MlflowClient, name: str) -> ModelVersion | None:
-    registered = _registered(client, name)
-    version = registered.aliases.get(CHAMPION) if registered else None
-    return client.get_model_version(name, version) if version else None
 
 
 def _model_names() -> list[str]:

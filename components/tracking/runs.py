@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from PIL import Image
 EXPERIMENT = "bestiary"
 RUN_KEY, DATA_DIGEST, GIT_COMMIT = "bestiary.run_key", "bestiary.data_digest", "bestiary.git_commit"
 SYNCED_NIMG, SYNCED_GRID = "bestiary.synced_nimg", "bestiary.synced_grid"
+SYNCED_EVALUATIONS = "bestiary.synced_evaluations"
 RUNNING = "RUNNING"
 TARGET = "total_kimg"  # may be raised in mid-run: a tag, for params are for ever
 NOT_METRICS = ("nimg", "kimg", "time")
@@ -70,6 +71,7 @@ def sync_metrics(run_key: str, run_dir: Path) -> int:
         batch = new[start : start + LINES_PER_BATCH]
         points = [point for line in batch for point in _points(line)]
         client.log_batch(run_id, metrics=points, tags=[RunTag(SYNCED_NIMG, str(batch[-1]["nimg"]))])
+    _sync_evaluations(client, run_id, run_dir / "evaluations.jsonl", after=int(tags.get(SYNCED_EVALUATIONS, 0)))
     times = {line["nimg"]: line["time"] for line in lines}
     _sync_grids(client, run_id, run_dir / "grids", times, after=int(tags.get(SYNCED_GRID, 0)))
     return len(new)
@@ -97,31 +99,29 @@ def mirror(run_key: str, train: Mapping[str, Any], data_digest: str, run_dir: Pa
     return update
 
 
-def log_results(run_key: str, metrics: Mapping[str, Any], pictures: Path) -> str:
-    """Logs what evaluation found, with its pictures, and ends the MLflow run. Returns its id."""
+def log_results(run_key: str, metrics: Mapping[str, Any], nimg: int, pictures: Iterable[Path]) -> str:
+    """Logs what evaluation found, with the pictures in the folders, and ends the MLflow run. Returns its id."""
     client, run_id = MlflowClient(), open_run(run_key)
     logged = client.get_run(run_id).data.metrics
     now = int(time.time() * 1000)
-    points = [
-        Metric(name, value, now, metrics["nimg"])
-        for name, value in flatten(metrics).items()
-        if logged.get(name) != value
-    ]
+    points = [Metric(name, value, now, nimg) for name, value in flatten(metrics).items() if logged.get(name) != value]
     client.log_batch(run_id, metrics=points)
-    for picture in sorted(pictures.glob("*.png")):
-        client.log_artifact(run_id, str(picture), "pictures")
+    for folder in pictures:
+        for picture in sorted((*folder.glob("*.png"), *folder.glob("*.webp"))):
+            client.log_artifact(run_id, str(picture), "pictures")
     client.set_terminated(run_id)
     return run_id
 
 
-def flatten(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """{"holdout": {"kid": 1, "baselines": {"real": 2}}} is {"holdout/kid": 1, "holdout/baseline/real": 2}."""
-    flat: dict[str, float] = {}
-    for split, values in metrics.items():
-        if isinstance(values, Mapping):
-            flat |= {f"{split}/{name}": value for name, value in values.items() if isinstance(value, float)}
-            flat |= {f"{split}/baseline/{name}": value for name, value in values["baselines"].items()}
-    return flat
+def flatten(groups: Mapping[str, Any]) -> dict[str, float]:
+    """{"holdout": {"kid": 1.0}} is {"holdout/kid": 1.0}: dvc's holdout.kid under MLflow's way of grouping."""
+    return {
+        f"{group}/{name}": value
+        for group, values in groups.items()
+        if isinstance(values, Mapping)
+        for name, value in values.items()
+        if isinstance(value, int | float)
+    }
 
 
 def git_commit() -> str:
@@ -147,6 +147,17 @@ def _points(line: Mapping[str, Any]) -> list[Metric]:
         for name, value in line.items()
         if name not in NOT_METRICS and value is not None
     ]
+
+
+def _sync_evaluations(client: MlflowClient, run_id: str, path: Path, after: int) -> None:
+    """Sends the lines after the first `after`: the file only grows."""
+    lines = list(_lines(path))
+    for line in lines[after:]:
+        del line["yardstick"]
+        points = [Metric(name, value, line["time"], line["nimg"]) for name, value in flatten(line).items()]
+        client.log_batch(run_id, metrics=points)
+    if lines[after:]:
+        client.set_tag(run_id, SYNCED_EVALUATIONS, len(lines))
 
 
 def _sync_grids(client: MlflowClient, run_id: str, folder: Path, times: Mapping[int, int], after: int) -> None:

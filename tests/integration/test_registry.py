@@ -15,12 +15,13 @@ from mlflow import MlflowClient
 from PIL import Image
 from safetensors.torch import save_file
 
-from components.config import InputError
+from components.config import Gate, InputError
 from components.data.files import write_json
 from components.data.images import save_png
 from components.generation.sampler import load_generator, sample
 from components.models import build_generator
 from components.tracking import registry
+from components.tracking.gate import Check
 from pipelines import register
 
 pytestmark = [
@@ -33,7 +34,10 @@ CONFIG = {
     **{"latent_dim": 16, "channel_base": 256, "channel_max": 16},
 }
 MODEL, KEY = "bestiary-generator", "0123456789abcdef"
-BASELINES = {"real": 0.1, "untrained": 5.0, "mean_image": 4.0, "repeated_image": 3.0, "blurred_8x8": 0.5}
+METRIC = "frechet_random_conv"
+BASELINES = {"untrained": 5.0, "mean_image": 4.0, "repeated_image": 3.0, "blurred_8x8": 0.5}
+YARDSTICK = {"extractor": "random_conv", "extractor_digest": "e" * 64, "samples": 64, "holdout_digest": "h" * 64}
+GATE = Gate(max_memorised=0.1, min_coverage=0.1)
 SERVE = """
 import json, sys
 import mlflow
@@ -52,6 +56,7 @@ def project(tmp_path_factory):
         (folder / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
         candidate()
         write_json(Path("reports/metrics.json"), metrics())
+        write_json(Path("reports/evaluation.json"), evaluation())
         save_png(Path("reports/pictures/samples.png"), np.zeros((8, 8, 3), np.uint8))
         tick = {"nimg": 2000, "kimg": 2.0, "loss_g": 1.0, "time": 10**12}
         Path("runs", KEY).mkdir(parents=True)
@@ -72,21 +77,34 @@ def candidate() -> None:
     write_json(folder / "training.json", digests | {"run_key": KEY, "nimg": 2000, "train": train})
 
 
-def metrics(own: float = 2.0, **changes) -> dict:
-    split = {"frechet_random_conv": own, "baselines": BASELINES}
+def metrics(own: float = 2.0, half: float = 0.1) -> dict:
+    """The numbers of a generator that passes everything but perhaps the distance."""
     return {
-        **{"extractor": "random_conv", "extractor_digest": "e" * 64, "samples": 64, "data_digest": "d" * 64},
-        "holdout_digest": "h" * 64,
-        **{"run_key": KEY, "nimg": 2000, "train": split, "holdout": split},
-    } | changes
+        "holdout": {METRIC: own, "coverage": 0.5},
+        "holdout_low": {METRIC: own - half, "coverage": 0.4},
+        "holdout_high": {METRIC: own + half, "coverage": 0.6},
+        "holdout_baselines": BASELINES,
+        "memorisation": {"share": 0.01},
+        "collapse": {"alarm": 0},
+    }
 
 
-def version(model: str, measured: dict) -> str:
-    """A version with nothing but the tags it is judged by."""
+def evaluation(**changes) -> dict:
+    return {"yardstick": YARDSTICK, "metric": METRIC, "data_digest": "d" * 64, "run_key": KEY, "nimg": 2000} | changes
+
+
+def judged(model: str, own: float, measure=None, yardstick=YARDSTICK) -> tuple[str, list[Check]]:
+    """The verdict on a new version with nothing but its numbers."""
     client = MlflowClient()
     if not client.search_registered_models(f"name = '{model}'"):
         client.create_registered_model(model)
-    return str(client.create_model_version(model, Path.cwd().as_uri(), tags=registry._measured(measured)).version)
+    version = str(client.create_model_version(model, Path.cwd().as_uri()).version)
+    client.set_registered_model_alias(model, "challenger", version)
+    return registry.decide(registry.Subject(model, version, metrics(own), yardstick, METRIC), GATE, measure)
+
+
+def failed(checks: list[Check]) -> list[str]:
+    return [check.name for check in checks if not check.passed]
 
 
 def aliases(model: str) -> dict[str, str]:
@@ -104,21 +122,19 @@ def registered(project) -> dict:
 
 
 def test_the_stage_registers_once_and_says_what_it_did(registered):
-    verdict = [
-        {"against": name, "value": BASELINES[name], "own": 2.0, "passed": True, "reason": ""}
-        for name in ("untrained", "mean_image", "repeated_image")
-    ]
-    run_id = registered.pop("mlflow_run_id")
-    assert registered == {
-        **{"model": MODEL, "version": 1, "uri": f"models:/{MODEL}/1", "alias": "champion", "verdict": verdict},
-    }
+    run_id, verdict = registered.pop("mlflow_run_id"), registered.pop("verdict")
+    assert registered == {"model": MODEL, "version": 1, "alias": "champion"}
+    assert [check["name"] for check in verdict][3:] == ["untrained", "mean_image", "repeated_image"]
+    assert all(check["passed"] for check in verdict)
+    assert Path("reports/verdict.md").read_text().startswith(f"models:/{MODEL}/1 is the champion")
     client = MlflowClient()
     (only,) = client.search_model_versions(f"name = '{MODEL}'")
     assert (only.run_id, only.status) == (run_id, "READY")
     assert aliases(MODEL) == {"challenger": "1", "champion": "1"}
-    for tag, value in {"run_key": KEY, "data_digest": "d" * 64, "git_commit": "none", "samples": "64"}.items():
+    for tag, value in {"run_key": KEY, "data_digest": "d" * 64, "git_commit": "none", "verdict": "passed"}.items():
         assert only.tags[f"bestiary.{tag}"] == value
-    assert [point.step for point in client.get_metric_history(run_id, "holdout/frechet_random_conv")] == [2000]
+    assert json.loads(only.tags["bestiary.yardstick"]) == YARDSTICK
+    assert [point.step for point in client.get_metric_history(run_id, f"holdout/{METRIC}")] == [2000]
     assert client.get_run(run_id).info.status == "FINISHED"
 
 
@@ -173,10 +189,10 @@ def test_a_wrong_uri_names_what_there_is(registered, uri, message):
 
 
 def test_metrics_of_another_generator_are_refused(registered, tmp_path, monkeypatch):
-    for name in ("params.yaml", "models/candidate/training.json"):
+    for name in ("params.yaml", "models/candidate/training.json", "reports/metrics.json"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(Path(name).read_bytes())
-    write_json(tmp_path / "reports/metrics.json", metrics(nimg=1000))
+    write_json(tmp_path / "reports/evaluation.json", evaluation(nimg=1000))
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match="measures another generator"):
         register.main()
@@ -184,46 +200,62 @@ def test_metrics_of_another_generator_are_refused(registered, tmp_path, monkeypa
 
 
 def test_the_first_one_must_beat_the_baselines():
-    measured = metrics(3.5)  # worse than the repeated image
-    alias, rows = registry.promote("weak", version("weak", measured), measured)
-    assert alias == "challenger"
-    assert {row.against: row.passed for row in rows} == {"untrained": True, "mean_image": True, "repeated_image": False}
+    alias, checks = judged("weak", 3.5)  # worse than the repeated image
+    assert (alias, failed(checks)) == ("challenger", ["repeated_image"])
     assert aliases("weak") == {"challenger": "1"}
+    assert MlflowClient().get_model_version("weak", "1").tags["bestiary.verdict"] == "not passed: repeated_image"
 
 
 def test_a_better_one_takes_over_and_a_worse_one_does_not():
-    assert registry.promote("race", version("race", metrics(2.0)), metrics(2.0))[0] == "champion"
-    assert registry.promote("race", version("race", metrics(1.5)), metrics(1.5)) == (
-        "champion",
-        [registry.Row("champion v1", 2.0, 1.5, True)],
-    )
-    assert registry.promote("race", version("race", metrics(1.5)), metrics(1.5)) == (
-        "challenger",
-        [registry.Row("champion v2", 1.5, 1.5, False)],
-    )
+    assert judged("race", 2.0)[0] == "champion"
+    alias, checks = judged("race", 1.5)
+    assert (alias, checks[-1].name, failed(checks)) == ("champion", "champion v1", [])
+    alias, checks = judged("race", 1.4)  # better, but not by more than 0.1 and 0.1 in squares
+    assert (alias, failed(checks)) == ("challenger", ["champion v2"])
     assert aliases("race") == {"challenger": "3", "champion": "2"}
-    again = registry.promote("race", "2", metrics(1.5))  # keeps the verdict that made it champion
-    assert again == ("champion", [registry.Row("champion v1", 2.0, 1.5, True)])
 
 
-@pytest.mark.parametrize(
-    ("change", "what"),
-    [({"extractor_digest": "f" * 64}, "extractor"), ({"samples": 65}, "N"), ({"holdout_digest": "0" * 64}, "holdout")],
-)
-def test_other_yardsticks_are_not_compared(change, what):
-    model = f"yardstick-{what}"
-    registry.promote(model, version(model, metrics(2.0)), metrics(2.0))
-    other = metrics(0.2, **change)
-    alias, rows = registry.promote(model, version(model, other), other)
-    assert alias == "challenger"
-    assert rows == [registry.Row("champion v1", 2.0, 0.2, False, f"measured with another {what}")]
-    assert aliases(model) == {"challenger": "2", "champion": "1"}
+def test_judging_the_champion_again_keeps_the_verdict_that_made_it_one():
+    first = judged("again", 2.0)
+    subject = registry.Subject("again", "1", metrics(9.0), YARDSTICK, METRIC)
+    assert registry.decide(subject, GATE, None) == first
+
+
+@pytest.mark.parametrize("change", [{"extractor_digest": "f" * 64}, {"samples": 65}, {"holdout_digest": "0" * 64}])
+def test_by_another_yardstick_the_champion_is_measured_again_first(change):
+    model = f"yardstick-{next(iter(change))}"
+    judged(model, 2.0)
+    asked = []
+
+    def measure(folder):
+        asked.append(folder)
+        return metrics(0.5)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(registry, "_download", lambda uri: Path(uri))
+        alias, checks = judged(model, 1.0, measure, YARDSTICK | change)
+        assert asked == [Path(f"models:/{model}/1")]
+        assert (alias, failed(checks)) == ("challenger", ["champion v1"])  # better than its old 2.0, not than its 0.5
+        assert judged(model, 0.2, measure, YARDSTICK | change)[0] == "champion"
+    assert len(asked) == 1  # the second time its numbers are known
+
+
+def test_a_champion_that_cannot_be_measured_stays():
+    judged("other", 2.0)
+
+    def measure(folder):
+        raise InputError("it draws images of 4 channels, the data has 3")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(registry, "_download", lambda uri: Path(uri))
+        alias, checks = judged("other", 0.1, measure, YARDSTICK | {"samples": 65})
+    assert (alias, checks[-1].allowed) == ("challenger", "it draws images of 4 channels, the data has 3")
 
 
 def test_a_person_may_move_the_alias():
     for own in (2.0, 2.5):
-        registry.promote("moved", version("moved", metrics(own)), metrics(own))
+        judged("moved", own)
     MlflowClient().set_registered_model_alias("moved", "champion", "2")
-    measured = metrics(2.2)
-    assert registry.promote("moved", version("moved", measured), measured)[1][0].against == "champion v2"
+    alias, checks = judged("moved", 2.2)
+    assert (alias, checks[-1].name) == ("champion", "champion v2")
     assert aliases("moved") == {"challenger": "3", "champion": "3"}

@@ -14,16 +14,9 @@ from components.tracking import runs
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")  # MLflow 3.17 on SQLAlchemy 2.1
 
 METRICS = {
-    **{
-        "extractor": "random_conv",
-        "extractor_digest": "e",
-        "samples": 9,
-        "data_digest": "d",
-        "run_key": "k",
-        "nimg": 4,
-    },
-    "train": {"frechet_random_conv": 1.5, "baselines": {"real": 0.5}},
-    "holdout": {"frechet_random_conv": 2.5, "baselines": {"real": 1.0, "untrained": 9.0}},
+    "holdout": {"frechet_random_conv": 2.5, "coverage": 0.5},
+    "holdout_floor": {"frechet_random_conv": 1.0},
+    "counts": {"samples": 9},
 }
 
 
@@ -139,23 +132,38 @@ def test_the_data_set_carries_dvcs_digest_where_there_is_one(store):
 
 def test_results_are_logged_once_and_again_when_they_change(tmp_path):
     save_png(tmp_path / "samples.png", np.zeros((8, 8, 3), np.uint8))
+    (tmp_path / "frames.webp").write_bytes(b"RIFF")
     for _ in range(2):
-        run_id = runs.log_results("results", METRICS, tmp_path)
+        run_id = runs.log_results("results", METRICS, 4, [tmp_path])
     better = METRICS | {"holdout": METRICS["holdout"] | {"frechet_random_conv": 2.0}}
-    runs.log_results("results", better, tmp_path)
+    runs.log_results("results", better, 4, [tmp_path])
     assert sorted(value for _, value, _ in history("results", "holdout/frechet_random_conv")) == [2.0, 2.5]
-    assert [step for step, _, _ in history("results", "train/baseline/real")] == [4]
+    assert [step for step, _, _ in history("results", "holdout_floor/frechet_random_conv")] == [4]
     client = MlflowClient()
     assert client.get_run(run_id).data.metrics["holdout/frechet_random_conv"] == 2.0
-    assert [file.path for file in client.list_artifacts(run_id, "pictures")] == ["pictures/samples.png"]
+    pictures = [file.path for file in client.list_artifacts(run_id, "pictures")]
+    assert pictures == ["pictures/frames.webp", "pictures/samples.png"]
     assert client.get_run(run_id).info.status == "FINISHED"
 
 
 def test_names_of_results():
     assert runs.flatten(METRICS) == {
-        **{"train/frechet_random_conv": 1.5, "train/baseline/real": 0.5},
-        **{"holdout/frechet_random_conv": 2.5, "holdout/baseline/real": 1.0, "holdout/baseline/untrained": 9.0},
+        **{"holdout/frechet_random_conv": 2.5, "holdout/coverage": 0.5, "holdout_floor/frechet_random_conv": 1.0},
+        "counts/samples": 9,
     }
+
+
+def test_snapshots_measured_in_mid_run_are_points_of_the_same_curves(tmp_path):
+    write(tmp_path, [line(10), line(20)])
+    exams = [
+        {"nimg": nimg, "kimg": nimg / 1000, "time": 10**12, "holdout": {"coverage": nimg / 100}, "yardstick": {"n": 9}}
+        for nimg in (10, 20)
+    ]
+    for known in (exams[:1], exams, exams):
+        (tmp_path / "evaluations.jsonl").write_text("".join(json.dumps(exam) + "\n" for exam in known))
+        runs.sync_metrics("exams", tmp_path)
+    assert [(step, value) for step, value, _ in history("exams", "holdout/coverage")] == [(10, 0.1), (20, 0.2)]
+    assert "yardstick/n" not in MlflowClient().get_run(runs.open_run("exams")).data.metrics
 
 
 def test_the_commit_of_a_checkout(tmp_path, monkeypatch):
