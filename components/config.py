@@ -184,7 +184,7 @@ class Evaluate:
     def __post_init__(self) -> None:
         own = self.extractor not in EXTRACTORS
         _check(
-            re.fullmatch(r"[a-z][a-z0-9_]*", self.extractor) is not None,
+            re.fullmatch(r"(?!alpha$)[a-z][a-z0-9_]*", self.extractor) is not None,  # frechet_alpha is something else
             "evaluate.extractor",
             self.extractor,
             f"{', '.join(EXTRACTORS)}, or a name in small letters, digits and '_' for the network in evaluate.weights",

@@ -10,7 +10,8 @@ from typing import Any
 from rich.console import Group
 from rich.table import Table
 
-SPLITS = ("train", "holdout")
+SPLITS = ("holdout", "train")
+QUALITIES = ("precision", "recall", "density", "coverage")
 MARKS = {"real": "real against real (the floor)", "blurred_8x8": "reals blurred to 8×8 (the mark)"}
 
 
@@ -69,20 +70,24 @@ def summarise(project: Path, *, minutes: float) -> Summary:
     run = project / "runs" / run_key
     grid = run / "grids" / f"{nimg:09d}.png"
     pictures = [*sorted((project / "reports/pictures").glob("*.png")), *([grid] if grid.exists() else [])]
-    metric = next(name for name in metrics["train"] if name != "baselines")
-    values = {"this generator": tuple(float(metrics[split][metric]) for split in SPLITS)}
-    for name in metrics["train"]["baselines"]:
-        values[name] = tuple(float(metrics[split]["baselines"][name]) for split in SPLITS)
+    metric = _json(project / "reports/evaluation.json")["metric"]
+    own, floor = ([metrics[f"{split}{kind}"][metric] for split in SPLITS] for kind in ("", "_floor"))
+    values = {"this generator": tuple(own), "real": tuple(floor)}
+    for name in metrics["holdout_baselines"]:
+        values[name] = tuple(metrics[f"{split}_baselines"][name] for split in SPLITS)
+    holdout, copied = metrics["holdout"], metrics["memorisation"]["share"]
     facts = {
         "run key": run_key,
         "kimg": f"{nimg / 1000:g}",
         "images/s": _images_per_s(run / "metrics.jsonl", nimg),
         "model": f"{registered['model']} version {registered['version']}, alias {registered['alias']}",
+        "holdout": ", ".join(f"{name} {holdout[name]:.3g}" for name in QUALITIES),
+        "copies of train images": f"{copied:.1%} of the samples",
         "pictures": "\n".join(str(path.relative_to(project)) for path in pictures),
         "look at it all": ".venv/bin/mlflow ui",
         "minutes": f"{minutes:.1f}",
     }
-    return Summary(facts=facts, metric=f"{metric} (N = {metrics['samples']})", values=values)
+    return Summary(facts=facts, metric=f"{metric} (N = {metrics['counts']['samples']})", values=values)
 
 
 def _images_per_s(metrics: Path, nimg: int) -> str:

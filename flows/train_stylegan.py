@@ -35,6 +35,7 @@ def train_stylegan() -> Summary | State[Any]:
         return Failed(message=f"error: {error}", data=error)  # one line in Prefect; callers get the exception
     summary = summarise(Path(), minutes=(time.monotonic() - started) / 60)
     create_markdown_artifact(key="summary", markdown=summary.markdown())
+    create_markdown_artifact(key="verdict", markdown=Path("reports/verdict.md").read_text(encoding="utf-8"))
     return summary
 
 

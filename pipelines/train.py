@@ -5,55 +5,55 @@ from __future__ import annotations
 from dataclasses import asdict
 from pathlib import Path
 
-from safetensors.torch import save_file
-
-from components.cluster import cluster
+from components.cluster import beside, cluster
 from components.config import InputError, Params, load_params
 from components.data.dataset import ImageSet
 from components.data.files import replacing, write_json
 from components.data.node_cache import project_files
+from components.evaluation.bench import Bench
+from components.evaluation.history import write_history
+from components.evaluation.snapshots import Watch, choose_best
 from components.tracking import runs
-from components.training import state
 from components.training.growth import batch_at
 from components.training.identity import code_digest, run_key
 from components.training.progress import following
-from components.training.ray_trainer import Job, fit
+from components.training.ray_trainer import Job, export_last, fit, images_shown
 from pipelines import stage
 
-SHARDS, CANDIDATE = Path("data/shards"), Path("models/candidate")
+SHARDS, CANDIDATE, HISTORY = Path("data/shards"), Path("models/candidate"), Path("reports/history")
 
 
 def main() -> None:
-    """Reads data/shards; trains in runs/<run key>; writes models/candidate."""
+    """Reads data/shards; trains in runs/<run key>; writes models/candidate and reports/history."""
     params = load_params()
     data = ImageSet.open(SHARDS, "train")
     if data.shape[3] != 3:
         raise InputError(f"preprocess.channels is {data.shape[3]}; allowed for train.arch {params.train.arch}: 3")
     key = run_key(params.train, data.digest)
     run, target = Path("runs", key).resolve(), params.train.total_kimg
-    saved, _ = state.latest(run / "checkpoints")
-    reached = saved.numbers["nimg"] if saved else 0
+    reached = images_shown(run)
     print(f"run {key}: {reached / 1000:g} of {target:g} kimg shown, {len(data)} images of {data.shape[1]}²")
     if reached - batch_at(params.train.start_resolution, params.train, data.shape[1]) >= target * 1000:
         raise InputError(f"train.total_kimg is {target}; allowed: at least {reached / 1000}, where run {key} stands")
+    bench = Bench.build(params.evaluate, SHARDS, gpus=params.execution.device != "cpu")
     if reached < target * 1000:
-        train(params, run, data.digest)
-        saved, _ = state.latest(run / "checkpoints")
-    assert saved is not None
+        train(params, run, data.digest, bench)
     identity = {"run_key": key, "data_digest": data.digest, "code_digest": code_digest()}
-    average = {name.removeprefix("average/"): t for name, t in saved.tensors.items() if name.startswith("average/")}
     with replacing(CANDIDATE) as folder:
-        save_file(average, folder / "generator.safetensors")
-        write_json(folder / "config.json", saved.numbers["model"])
-        write_json(folder / "training.json", identity | {"nimg": saved.numbers["nimg"], "train": asdict(params.train)})
+        nimg = choose_best(run, bench, folder) if params.evaluate.pick == "best" else export_last(run, folder)
+        write_json(folder / "training.json", identity | {"nimg": nimg, "train": asdict(params.train)})
+    with replacing(HISTORY) as folder:
+        write_history(folder, run, bench, until=nimg)
 
 
-def train(params: Params, run: Path, digest: str) -> None:
-    """Trains to the target under Ray, with a bar, and with MLflow's curves kept up to date."""
+def train(params: Params, run: Path, digest: str, bench: Bench) -> None:
+    """Trains to the target under Ray, with a bar, snapshots measured beside it, and MLflow's curves kept up to date."""
     mirror = runs.mirror(run.name, asdict(params.train), digest, run)
-    with cluster(params.execution) as share, following(run / "metrics.jsonl", params.train.total_kimg, mirror):
-        shards, how, files = SHARDS.resolve(), params.execution, project_files()
-        fit(Job(train=params.train, execution=how, share=share, run=run, shards=shards, digest=digest, project=files))
+    with cluster(params.execution) as share, beside(share) as submit:
+        watch = Watch(run, bench, submit)
+        with following(run / "metrics.jsonl", params.train.total_kimg, watch.look, mirror):
+            fit(Job(params=params, run=run, shards=SHARDS.resolve(), digest=digest, project=project_files()), share)
+        watch.finish()
 
 
 if __name__ == "__main__":

@@ -34,6 +34,7 @@ TINY = {  # the whole chain in a few seconds beside its imports
     "execution.tick_kimg": 0.1,
     "execution.checkpoint_kimg": 0.2,
     "evaluate.samples": 32,
+    "evaluate.every_kimg": 0.2,
 }
 TINY_SOURCE = {"kind": "drawn", "count": 120, "size": 32, "seed": 0}
 

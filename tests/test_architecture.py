@@ -36,6 +36,7 @@ ALLOWED = {
         "components.models",
         "components.data",
         "components.config",
+        "components.executor",
     ),
     "components.tracking": (
         "components.tracking",

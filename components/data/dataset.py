@@ -28,7 +28,12 @@ class ImageSet:
         shape: (N, H, W, C).
         digest: the data digest of index.json, the same for both splits.
         split_digest: of this split's images alone.
+        labels: [N], positions in label_names; None where the set has none.
+        label_names: in order.
     """
+
+    labels: NDArray[np.uint16] | None = None
+    label_names: tuple[str, ...] = ()
 
     def __init__(self, shards: list[NDArray[np.uint8]], digest: str, split_digest: str = "") -> None:
         self._shards = shards
@@ -51,6 +56,8 @@ class ImageSet:
             if not entries or index_digest(index) != digest:
                 raise ValueError("index.json is not as it was written")
             shards = [np.load(folder / entry["file"], mmap_mode="r") for entry in entries]
+            known = index["labels"]
+            labels = np.load(folder / known[split]["file"]) if known else None
         except InputError:
             raise
         except (
@@ -72,7 +79,14 @@ class ImageSet:
             ):
                 raise InputError(f"{folder / entry['file']}: not the shard that index.json describes")
         digests = [entry["sha256"] for entry in entries]
-        return cls(shards, digest, hashlib.sha256("".join(digests).encode()).hexdigest())
+        images = cls(shards, digest, hashlib.sha256("".join(digests).encode()).hexdigest())
+        if known:
+            images.labels, images.label_names = labels, tuple(known["names"])
+        return images
+
+    def named_labels(self) -> list[str]:
+        """The label of each image; none where the set has none."""
+        return [] if self.labels is None else [self.label_names[number] for number in self.labels]
 
     def __len__(self) -> int:
         return self.shape[0]

@@ -84,7 +84,7 @@ def fetch(what: str, name: str, opener: Opener, sha256: str | None = None, size:
     found = _digest(partial)
     if sha256 not in (None, found):
         partial.unlink()
-        raise InputError(f"{what} has sha256 {found}; allowed: {sha256}, as its descriptor says")
+        raise InputError(f"{what} has sha256 {found}; allowed: {sha256}")
     partial.replace(path)
     _tag_file(partial).unlink(missing_ok=True)
     return path

@@ -1,6 +1,6 @@
 """Collapse: whether samples repeat each other or leave out much of what there is, and one alarm with its reason.
 
-N samples, M reals, n = min(N, M, 5000) of each that are compared, f numbers of describe(), B blocks.
+N samples, M reals, n = min(N, M, 5000) of each that are compared, f numbers of layout(), B blocks.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def collapse(
     """Compares the first n of the samples with the first n of the reals, both in random order.
 
     Args:
-        samples: [N, f] of describe(), N at least 4.
+        samples: [N, f] of layout(), N at least 4.
         reals: [M, f], likewise.
         covered: whether each of some reals has a sample within its k-NN radius, a boolean each.
         labels: theirs; none for a set without labels.
@@ -89,6 +89,8 @@ def collapse(
 
 def coverage_by_label(covered: Bool, labels: Sequence[str]) -> tuple[Label, ...]:
     """The share of each label's reals that is covered (Wilson's interval: reals resampled), the lowest first."""
+    if not labels:
+        return ()
     names, kind = np.unique(np.asarray(labels, str), return_inverse=True)
     totals = np.bincount(kind, minlength=len(names)).tolist()
     counts = np.bincount(kind[covered], minlength=len(names)).tolist()

@@ -5,147 +5,96 @@ N images of each candidate, H × W pixels, C channels.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
-import torch
-import torch.nn.functional as F
 
-from components.config import Evaluate, InputError
-from components.data.dataset import ImageSet
-from components.data.images import Uint8
-from components.evaluation.extractor import Extractor
-from components.evaluation.features import find_extractor, load_extractor
-from components.evaluation.frechet import frechet
-from components.evaluation.statistics import GaussianStatistics
+from components.evaluation.bench import Bench, Groups, grouped
+from components.evaluation.candidates import Blurred, Generated, Untrained, mean_image
+from components.evaluation.collapse import collapse
+from components.evaluation.description import Described, describe, path_steps
+from components.evaluation.memorisation import Memorisation, memorisation, train_groups
+from components.evaluation.metrics import path_length
+from components.executor import Spread
 
-Indices = npt.NDArray[np.int64]
-Sampler = Callable[[list[int]], Uint8]  # seeds to [B, H, W, C]
-Source = Callable[[Indices], Uint8]  # positions in 0..N-1 to [B, H, W, C]
-
-BATCH = 64
-SPLIT_SEED = 0
-MIN_TRAIN = 4  # two images for each of two covariances
-ROWS = (  # of the printed table, floor first: baseline and caption
-    ("real", "real against real (the floor)"),
-    ("blurred_8x8", "reals blurred to 8x8"),
-    ("mean_image", "the mean image"),
-    ("repeated_image", "one real image repeated"),
-    ("untrained", "the untrained generator"),
-)
+SPLITS = ("holdout", "train")
 
 
 @dataclass(frozen=True)
-class Split:
-    """The train images in two parts that share none: those set aside as candidates, [N], and the reference."""
+class Report:
+    """What was found of one generator."""
 
-    aside: Indices
-    reference: Indices
+    groups: Groups  # reports/metrics.json
+    copies: Memorisation
+    alarm: str  # why the samples have collapsed; empty where they have not
 
 
-def split_train(count: int, samples: int) -> Split:
-    """Sets N = min(samples, count // 2) of `count` train images aside, the same ones every time.
+def evaluate(bench: Bench, folder: Path, spread: Spread) -> Report:
+    """Everything that is measured of a generator folder; metrics.json is described in docs/evaluation.md.
 
-    Raises:
-        InputError: fewer than MIN_TRAIN images.
+    Seeds 0 to N - 1 at psi 1 are measured.
     """
-    if count < MIN_TRAIN:
-        raise InputError(
-            f"data/shards has {count} train images; allowed: at least {MIN_TRAIN} to evaluate on: "
-            "add images to ingest.source or lower preprocess.holdout"
-        )
-    order = np.random.RandomState(SPLIT_SEED).permutation(count).astype(np.int64)
-    size = min(samples, count // 2)
-    return Split(np.sort(order[:size]), np.sort(order[size:]))
-
-
-def measure(
-    params: Evaluate, train: ImageSet, holdout: ImageSet, generator: Sampler, untrained: Sampler
-) -> dict[str, Any]:
-    """reports/metrics.json without what only the training run knows.
-
-    Args:
-        generator: seeds to images at psi 1; seeds 0 to N - 1 are measured.
-        untrained: the same of a generator with random weights.
-
-    Raises:
-        InputError: too few train images.
-    """
-    extractor = load_extractor(find_extractor(params))
-    split = split_train(len(train), params.samples)
-    size = len(split.aside)
-    reals: Source = _gather(train, split.aside)
-    one = reals(np.zeros(1, np.int64))
-    mean = mean_image(train, split.reference)[None]
-    candidates: dict[str, Source] = {
-        "generator": lambda at: generator(at.tolist()),
-        "real": reals,
-        "untrained": lambda at: untrained(at.tolist()),
-        "mean_image": lambda at: np.repeat(mean, len(at), axis=0),
-        "repeated_image": lambda at: np.repeat(one, len(at), axis=0),
-        "blurred_8x8": lambda at: blur_to_8(reals(at)),
+    source, look = Generated.at(folder, bench.gpus), bench.look
+    seeds, split = np.arange(bench.samples), bench.split()
+    train, holdout = (bench.described(name, spread) for name in ("train", "holdout"))
+    found, aside = describe(source, seeds, look, spread), train[split.aside]
+    floors = bench.against(SPLITS, aside)
+    baselines = _baselines(bench, aside, folder, spread)
+    alike = train_groups(bench.shards, len(train.layouts))
+    copies = memorisation(found.layouts, train.layouts, holdout.layouts, alike)
+    labels = bench.reals("holdout").images().named_labels()
+    fallen = collapse(found.layouts, aside.layouts, bench.covered(found), labels)
+    steps = path_steps(source, seeds[: max(2, len(seeds) // 2)], look, spread)
+    groups: Groups = {
+        **bench.against(SPLITS, found),
+        **{f"{name}_floor": floors[name] for name in SPLITS},
+        **{
+            f"{name}_baselines": {key: groups[name][bench.metric] for key, groups in baselines.items()}
+            for name in SPLITS
+        },
+        **grouped("path", {"perceptual_length": path_length(steps)}),
+        **grouped("memorisation", {"share": copies.rate}),
+        **grouped("collapse", {"duplicates": fallen.duplicates, "spread": fallen.spread}),
+        **grouped("labels", {label.name: label.covered for label in fallen.labels}),
+        "counts": {"samples": bench.samples, "train": len(split.reference), "holdout": len(holdout.features)},
     }
-    measured = {name: statistics(extractor, source, size) for name, source in candidates.items()}
-    references = {
-        "train": statistics(extractor, _gather(train, split.reference), len(split.reference)),
-        "holdout": statistics(extractor, _gather(holdout, np.arange(len(holdout))), len(holdout)),
+    groups["memorisation"]["expected"] = copies.expected
+    groups["collapse"] |= {"reach": fallen.reach, "alarm": int(fallen.alarm)}
+    return Report(groups, copies, fallen.reason)
+
+
+def _baselines(bench: Bench, aside: Described, folder: Path, spread: Spread) -> dict[str, Groups]:
+    """The same numbers of N images that no one wants."""
+    look, split = bench.look, bench.split()
+    reals, many = bench.reals("train"), len(split.aside)
+    mean = mean_image(reals, split.reference)[None]
+    one = describe(lambda _: mean, np.zeros(1, np.int64), look)
+    candidates = {
+        "blurred_8x8": describe(Blurred(reals), split.aside, look, spread),
+        "mean_image": one[np.zeros(many, np.int64)],
+        "repeated_image": aside[np.zeros(many, np.int64)],
+        "untrained": describe(Untrained(folder, bench.gpus), np.arange(many), look, spread),
     }
-    key = f"frechet_{extractor.name}"
-    report: dict[str, Any] = {
-        "extractor": extractor.name,
-        "extractor_digest": extractor.digest,
-        "samples": size,
-        "data_digest": train.digest,
-        "holdout_digest": holdout.split_digest,
-    }
-    for name, reference in references.items():
-        distances = {candidate: frechet(found, reference) for candidate, found in measured.items()}
-        report[name] = {key: distances.pop("generator"), "baselines": distances}
-    return report
+    return {name: bench.against(SPLITS, found) for name, found in candidates.items()}
 
 
-def statistics(extractor: Extractor, source: Source, count: int) -> GaussianStatistics:
-    """Features' statistics of a source's `count` images, a batch at a time."""
-    found = GaussianStatistics(extractor.dim)
-    for batch in _batches(count):
-        found.update(extractor(source(batch)).numpy())
-    return found
-
-
-def mean_image(images: ImageSet, members: Indices) -> Uint8:
-    """The mean of the members' pixels, [H, W, C]."""
-    total = np.zeros(images.shape[1:])
-    for batch in _batches(len(members)):
-        total += images[members[batch]].sum(axis=0)
-    mean: Uint8 = np.rint(total / len(members)).astype(np.uint8)
-    return mean
-
-
-def blur_to_8(images: Uint8) -> Uint8:
-    """[B, H, W, C] averaged over boxes to 8 × 8 and enlarged back, bilinearly."""
-    pixels = torch.tensor(images).permute(0, 3, 1, 2).float()
-    blurred = F.interpolate(F.adaptive_avg_pool2d(pixels, 8), size=pixels.shape[2:], mode="bilinear")
-    out: Uint8 = blurred.round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
-    return out
-
-
-def table(report: dict[str, Any]) -> str:
-    """The report's distances for people, in one fixed order."""
-    key = f"frechet_{report['extractor']}"
-    lines = [f"{key + ', N = ' + str(report['samples']):<34}{'train':>10}{'holdout':>10}"]
-    splits = [report["train"], report["holdout"]]
-    rows = [("the generator", [split[key] for split in splits])]
-    rows += [(caption, [split["baselines"][name] for split in splits]) for name, caption in ROWS]
-    return "\n".join([*lines, *(f"{caption:<34}" + "".join(f"{x:>10.2f}" for x in found) for caption, found in rows)])
-
-
-def _gather(images: ImageSet, members: Indices) -> Source:
-    return lambda at: images[members[at]]
-
-
-def _batches(count: int) -> Iterator[Indices]:
-    for start in range(0, count, BATCH):
-        yield np.arange(start, min(start + BATCH, count))
+def table(groups: Groups, metric: str, alarm: str) -> str:
+    """The report for people: each number with its interval and the floor beside it, and the baselines."""
+    own, floor = groups["holdout"], groups["holdout_floor"]
+    low, high, counts = groups["holdout_low"], groups["holdout_high"], groups["counts"]
+    lines = [f"{'holdout, N = ' + str(counts['samples']):<32}{'generator':>12}{'95 % interval':>24}{'real':>12}"]
+    lines += [
+        f"{name:<32}{own[name]:>12.4g}{f'{low[name]:.4g} – {high[name]:.4g}':>24}{floor[name]:>12.4g}" for name in own
+    ]
+    baselines = groups["holdout_baselines"]
+    lines += [
+        f"{metric} of {name.replace('_', ' '):<{28 - len(metric)}}{value:>12.4g}" for name, value in baselines.items()
+    ]
+    share, path = groups["memorisation"]["share"], groups["path"]["perceptual_length"]
+    lines += [
+        f"{'share that copies a train image':<32}{share:>12.4g}{'0.01 is what fresh reals score':>36}",
+        f"{'perceptual path length':<32}{path:>12.4g}",
+        f"{'collapse alarm':<32}{'yes: ' + alarm if alarm else 'none':>12}",
+    ]
+    return "\n".join(lines)

@@ -28,7 +28,7 @@ CALIBRATION = 2000  # train images, at most, that stand in for fresh ones
 TINY = 1e-12  # keeps 0 / 0 at 0: a sample equal to all its neighbours
 
 
-def describe(images: Uint8) -> Float32:
+def layout(images: Uint8) -> Float32:
     """Layout and colours of each image, without fine detail, brightness and contrast: what survives in a spoilt copy.
 
     The means of 8 × 8 cells, less their own mean, as a vector of unit norm; contrast below one level counts as one.
@@ -50,7 +50,7 @@ def describe(images: Uint8) -> Float32:
 
 
 def mirrored(described: Float32) -> Float32:
-    """What describe() gives of the images flipped left to right, [N, f]."""
+    """What layout() gives of the images flipped left to right, [N, f]."""
     count = len(described)
     return described.reshape(count, -1, GRID, GRID)[..., ::-1].reshape(count, -1)
 
@@ -121,7 +121,7 @@ def memorisation(samples: Float32, train: Float32, holdout: Float32, alike: Indi
     rank over n + 1 as its probability, whatever the distribution.
 
     Args:
-        samples: [N, f] of describe(), as are train [M, f] and holdout [K, f].
+        samples: [N, f] of layout(), as are train [M, f] and holdout [K, f].
         alike: [M], the group of each train image, as of train_groups().
 
     Reference: the score, Carlini et al. 2023, "Extracting training data from diffusion models", section 4.2; the

@@ -18,6 +18,7 @@ from components.evaluation.kernel import kernel_distances, kernel_within
 from components.evaluation.manifold import Bools, K, Manifold, find_manifold, squared_radii
 from components.evaluation.statistics import Float64
 
+KINDS = ("frechet", "frechet_infinity", "kernel", "precision", "recall", "density", "coverage")  # of compare()
 ORDER_SEED = 0
 TRIMMED = 0.01  # of path lengths, at either end
 

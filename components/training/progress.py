@@ -15,8 +15,8 @@ POLL_S = 0.5
 
 
 @contextmanager
-def following(metrics: Path, total_kimg: float, on_tick: Callable[[], None]) -> Iterator[None]:
-    """For the time of the block, shows each new line of `metrics` and then calls on_tick() in a thread of its own."""
+def following(metrics: Path, total_kimg: float, *on_tick: Callable[[], None]) -> Iterator[None]:
+    """For the time of the block, shows each new line of `metrics` and then makes the calls, in a thread of its own."""
     stop = threading.Event()
     thread = threading.Thread(target=_follow, args=(metrics, total_kimg, on_tick, stop), name="progress")
     thread.start()
@@ -27,7 +27,7 @@ def following(metrics: Path, total_kimg: float, on_tick: Callable[[], None]) -> 
         thread.join()
 
 
-def _follow(metrics: Path, total_kimg: float, on_tick: Callable[[], None], stop: threading.Event) -> None:
+def _follow(metrics: Path, total_kimg: float, on_tick: tuple[Callable[[], None], ...], stop: threading.Event) -> None:
     shown, starts = 0, metrics.with_name("starts.jsonl")
     starts_shown = len(read(starts))
     bar_format = "{l_bar}{bar}| {n:.1f}/{total:.1f} kimg [{elapsed}<{remaining}{postfix}]"
@@ -47,7 +47,8 @@ def _follow(metrics: Path, total_kimg: float, on_tick: Callable[[], None], stop:
                 shown = records[-1]["nimg"]
                 bar.n = min(records[-1]["kimg"], total_kimg)
                 bar.set_postfix_str(f"{records[-1]['images_per_s']:.0f} images/s")
-                on_tick()
+                for call in on_tick:
+                    call()
 
 
 def read(metrics: Path) -> list[dict[str, Any]]:

@@ -1,8 +1,8 @@
 """Runs the training loop under Ray Train: workers, checkpoints, restarts. `python -m pipelines.train` starts it.
 
-runs/<run key>/ is the truth of a run: metrics.jsonl, starts.jsonl (a line each time workers begin or go on), grids/ and
-checkpoints/, written by rank 0. Ray is told of each checkpoint, and restarts a broken worker group; where it goes on
-from is always the newest whole checkpoint there.
+runs/<run key>/ is the truth of a run: metrics.jsonl, starts.jsonl (a line each time workers begin or go on), grids/,
+snapshots/ and checkpoints/, written by rank 0. Ray is told of each checkpoint, and restarts a broken worker group;
+where it goes on from is always the newest whole checkpoint there.
 """
 
 from __future__ import annotations
@@ -21,10 +21,12 @@ from ray.train import CheckpointUploadMode
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
 
 from components.cluster import Share
-from components.config import Execution, InputError, Train
+from components.config import InputError, Params
 from components.data.dataset import ImageSet
+from components.data.files import replacing
 from components.data.images import grid, save_png
 from components.data.node_cache import cache_folder, local_shards
+from components.generation.sampler import save_generator
 from components.training import state
 from components.training.loop import GRID, Tick, Trainer
 
@@ -33,16 +35,14 @@ from components.training.loop import GRID, Tick, Trainer
 class Job:
     """Everything a worker needs to know."""
 
-    train: Train
-    execution: Execution
-    share: Share
+    params: Params
     shards: Path  # absolute
     digest: str  # of the data in shards
     project: Mapping[str, str] | None  # what a node without shards pulls them with
     run: Path  # absolute
 
 
-def fit(job: Job) -> None:
+def fit(job: Job, share: Share) -> None:
     """Trains job.run to its target. Returns at once if it is there already.
 
     Raises:
@@ -50,10 +50,10 @@ def fit(job: Job) -> None:
         RuntimeError: the workers failed more often than execution.max_restarts allows.
     """
     (job.run / "checkpoint_manager_snapshot.json").unlink(missing_ok=True)  # Ray's own memory is of one call only
-    share, gpu = job.share, job.share.device == "cuda"
+    gpu = share.device == "cuda"
     trainer = TorchTrainer(
         _worker,
-        train_loop_config={"job": job},
+        train_loop_config={"job": job, "threads": share.threads},
         torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),
         scaling_config=ray.train.ScalingConfig(
             num_workers=share.workers,
@@ -63,7 +63,7 @@ def fit(job: Job) -> None:
         run_config=ray.train.RunConfig(
             name=job.run.name,
             storage_path=str(job.run.parent),
-            failure_config=ray.train.FailureConfig(max_failures=job.execution.max_restarts),
+            failure_config=ray.train.FailureConfig(max_failures=job.params.execution.max_restarts),
         ),
     )
     try:
@@ -76,15 +76,31 @@ def fit(job: Job) -> None:
         raise RuntimeError(f"training failed: {error}") from error
 
 
-def _worker(settings: dict[str, Job]) -> None:
+def images_shown(run: Path) -> int:
+    """How far a run's newest checkpoint is; 0 where there is none."""
+    saved, _ = state.latest(run / "checkpoints")
+    return int(saved.numbers["nimg"]) if saved else 0
+
+
+def export_last(run: Path, folder: Path) -> int:
+    """Writes the EMA generator of a run's newest checkpoint as a generator folder. Returns its nimg."""
+    saved, _ = state.latest(run / "checkpoints")
+    assert saved is not None, run
+    average = {name.removeprefix("average/"): t for name, t in saved.tensors.items() if name.startswith("average/")}
+    save_generator(folder, saved.numbers["model"], average)
+    return int(saved.numbers["nimg"])
+
+
+def _worker(settings: dict[str, Any]) -> None:
     """The train function of one Ray worker."""
-    job = settings["job"]
-    torch.set_num_threads(job.share.threads)
+    job: Job = settings["job"]
+    execution, every = job.params.execution, job.params.evaluate.every_kimg * 1000
+    torch.set_num_threads(settings["threads"])
     torch.backends.cudnn.benchmark = True
     context = ray.train.get_context()
     rank, world = context.get_world_rank(), context.get_world_size()
     shards = local_shards(job.shards, job.digest, job.project, cache_folder())
-    trainer = Trainer(job.train, ImageSet.open(shards, "train"), get_device(), rank=rank, world=world)
+    trainer = Trainer(job.params.train, ImageSet.open(shards, "train"), get_device(), rank=rank, world=world)
     saved, refused = state.latest(job.run / "checkpoints")
     if saved is not None:
         trainer.restore(saved)
@@ -92,18 +108,27 @@ def _worker(settings: dict[str, Job]) -> None:
         _rewind(job.run / "metrics.jsonl", trainer.nimg)
         _rewind(job.run / "starts.jsonl", sys.maxsize)
         _append(job.run / "starts.jsonl", {"nimg": trainer.nimg, "workers": world, "refused": refused})
-    checkpointed = trainer.nimg
-    for tick in trainer.run(tick_kimg=job.execution.tick_kimg):
-        save = tick.done or trainer.nimg - checkpointed >= job.execution.checkpoint_kimg * 1000
+    checkpointed = put_aside = trainer.nimg
+    for tick in trainer.run(tick_kimg=execution.tick_kimg):
+        save = tick.done or trainer.nimg - checkpointed >= execution.checkpoint_kimg * 1000
         checkpointed = trainer.nimg if save else checkpointed
         folder = job.run / "checkpoints" / f"{trainer.nimg:09d}"
         if rank == 0:
+            if every and (tick.done or trainer.nimg // every > put_aside // every):
+                put_aside = trainer.nimg
+                _put_aside(trainer, job.run / "snapshots" / f"{trainer.nimg:09d}")
             _write(job.run, tick)
             if save:
                 state.save(trainer.state(), folder)
-                state.prune(folder.parent, job.execution.keep_checkpoints)
+                state.prune(folder.parent, execution.keep_checkpoints)
         checkpoint = ray.train.Checkpoint.from_directory(folder) if save and rank == 0 else None
         ray.train.report(tick.record, checkpoint, checkpoint_upload_mode=CheckpointUploadMode.NO_UPLOAD)
+
+
+def _put_aside(trainer: Trainer, folder: Path) -> None:
+    """The EMA generator as a generator folder."""
+    with replacing(folder) as fresh:
+        save_generator(fresh, trainer.average_config(), trainer.average.state_dict())
 
 
 def _write(run: Path, tick: Tick) -> None:

@@ -7,7 +7,7 @@ from PIL import Image
 from components.data.procedural import PLANS, draw_creature
 from components.evaluation.collapse import collapse, coverage_by_label
 from components.evaluation.intervals import share
-from components.evaluation.memorisation import describe
+from components.evaluation.memorisation import layout
 from tests.preprocessing import on_white
 
 COUNT = 270
@@ -28,7 +28,7 @@ def drawn():
 
 @pytest.fixture(scope="module")
 def reals(drawn):
-    return describe(drawn[COUNT:])
+    return layout(drawn[COUNT:])
 
 
 def noisy(images):
@@ -37,7 +37,7 @@ def noisy(images):
 
 
 def test_fresh_creatures_do_not_alarm(drawn, reals):
-    found = collapse(describe(drawn[:COUNT]), reals)
+    found = collapse(layout(drawn[:COUNT]), reals)
     assert not found.alarm
     assert found.compared == COUNT
     assert found.duplicates.value < 0.05
@@ -47,7 +47,7 @@ def test_fresh_creatures_do_not_alarm(drawn, reals):
 
 @pytest.mark.parametrize("different", [1, 20])
 def test_few_images_alarm(different, drawn, reals):
-    found = collapse(describe(noisy(drawn[np.arange(COUNT) % different])), reals)
+    found = collapse(layout(noisy(drawn[np.arange(COUNT) % different])), reals)
     assert found.alarm
     assert found.reason == "100% of the samples have a duplicate; of as many reals 1%"
     assert found.spread.value < 0.3
@@ -56,14 +56,14 @@ def test_few_images_alarm(different, drawn, reals):
 def test_one_image_among_good_ones_alarms(drawn, reals):
     samples = drawn[:COUNT].copy()
     samples[: COUNT // 5] = noisy(np.repeat(drawn[:1], COUNT // 5, axis=0))
-    found = collapse(describe(samples), reals)
+    found = collapse(layout(samples), reals)
     assert found.alarm
     assert found.duplicates.value == pytest.approx(0.2, abs=0.03)
 
 
 @pytest.mark.parametrize("plan", [0, 2])
 def test_one_body_plan_alarms(plan, reals):
-    found = collapse(describe(creatures(range(plan + 9 * COUNT, plan + 18 * COUNT, len(PLANS)))), reals)
+    found = collapse(layout(creatures(range(plan + 9 * COUNT, plan + 18 * COUNT, len(PLANS)))), reals)
     assert found.alarm
     assert found.duplicates.low < 0.05
     assert found.reason.startswith("samples reach 0.")

@@ -1,33 +1,69 @@
-"""Splits, baselines and the report, on small sets whose answers are known."""
+"""The whole report on small sets whose answers are known, and the bench that it is measured on."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from components.config import Evaluate, InputError
+from components.config import InputError, load_params
 from components.data.dataset import ImageSet
-from components.evaluation.evaluate import blur_to_8, mean_image, measure, split_train, table
+from components.data.files import write_json_lines
+from components.evaluation.bench import Bench, split_train
+from components.evaluation.candidates import Blurred, Generated, RealImages, blur_to_8, mean_image
+from components.evaluation.description import describe, described_reals
+from components.evaluation.evaluate import evaluate, table
+from components.executor import inline
+from components.generation.sampler import sample, save_generator
+from components.models import build_generator
 from tests.preprocessing import write_shards
 
-NAMES = {"real", "untrained", "mean_image", "repeated_image", "blurred_8x8"}
+ROOT = Path(__file__).parents[3]
+CONFIG = {
+    **{"format": 1, "arch": "stylegan", "resolution": 16, "channels": 3},
+    **{"latent_dim": 8, "channel_base": 128, "channel_max": 8},
+}
+BASELINES = {"untrained", "mean_image", "repeated_image", "blurred_8x8"}
+KINDS = {
+    *("frechet_random_conv", "frechet_random_conv_infinity", "kernel_random_conv"),
+    *("precision", "recall", "density", "coverage"),
+}
 
 
-@pytest.fixture
-def sets(tmp_path):
-    """140 train and 30 holdout images: a coloured square in a corner, on white."""
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory):
+    """140 train and 60 holdout images: a coloured square in a corner, on white."""
+    folder = tmp_path_factory.mktemp("shards")
     rng = np.random.default_rng(0)
-    images = np.full((170, 16, 16, 3), 255, np.uint8)
+    images = np.full((200, 16, 16, 3), 255, np.uint8)
     for image in images:
         top, left = rng.integers(0, 8, 2)
         image[top : top + 8, left : left + 8] = rng.integers(0, 200, 3)
-    write_shards(tmp_path, images, {"train": list(range(140)), "holdout": list(range(140, 170))})
-    return ImageSet.open(tmp_path, "train"), ImageSet.open(tmp_path, "holdout")
+    splits = {"train": list(range(140)), "holdout": list(range(140, 200))}
+    write_shards(folder, images, splits)
+    rows = [{"name": str(n), "split": split} for split, members in splits.items() for n in members]
+    write_json_lines(folder / "images.jsonl", rows)
+    write_json_lines(folder / "pairs.jsonl", [])
+    return folder
 
 
-def params(samples):
-    return Evaluate(
-        **{"extractor": "random_conv", "weights": "", "weights_sha256": "", "input_size": 64, "samples": samples},
-        **{"metric": "frechet", "every_kimg": 0.0, "pick": "last", "psi": 0.7},
-    )
+@pytest.fixture
+def bench(shards, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    params = replace(load_params(ROOT / "params.yaml").evaluate, samples=60)
+    return Bench.build(params, shards, gpus=False)
+
+
+@pytest.fixture(scope="module")
+def generator(tmp_path_factory):
+    """A generator folder with random weights."""
+    folder = tmp_path_factory.mktemp("generator")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        save_generator(folder, CONFIG, build_generator(CONFIG).state_dict())
+    return folder
 
 
 @pytest.mark.parametrize(
@@ -47,41 +83,101 @@ def test_too_few_train_images_say_what_to_change():
         split_train(3, 900)
 
 
-def test_report(sets):
-    train, holdout = sets
-    aside = split_train(140, 60).aside
-    asked = []
-
-    def perfect(seeds):
-        asked.extend(seeds)
-        return train[aside[np.array(seeds)]]
-
-    def black(seeds):
-        return np.zeros((len(seeds), 16, 16, 3), np.uint8)
-
-    report = measure(params(60), train, holdout, perfect, black)
-    assert asked == list(range(60))
-    assert report["extractor"] == "random_conv"
-    assert report["samples"] == 60
-    assert report["data_digest"] == train.digest
-    for name in ("train", "holdout"):
-        baselines = report[name]["baselines"]
-        assert set(baselines) == NAMES
-        assert report[name]["frechet_random_conv"] == pytest.approx(baselines["real"], abs=1e-6)
-        for spoilt in NAMES - {"real"}:
-            assert baselines[spoilt] > baselines["real"], (name, spoilt)
-    assert measure(params(60), train, holdout, perfect, black) == report
-
-    lines = table(report).splitlines()
-    assert len(lines) == 7
-    assert lines[0].split() == ["frechet_random_conv,", "N", "=", "60", "train", "holdout"]
-    assert lines[1].split()[-2:] == [f"{report[name]['frechet_random_conv']:.2f}" for name in ("train", "holdout")]
+def test_the_report_of_a_generator_that_is_perfect(bench, generator, monkeypatch):
+    """It gives the very images that are set aside: the floor in every number, and all of them copies."""
+    train, aside = bench.reals("train").images(), bench.split().aside
+    monkeypatch.setattr(Generated, "__call__", lambda self, keys: train[aside[keys]])
+    report = evaluate(bench, generator, inline)
+    groups = report.groups
+    assert set(groups["holdout"]) == KINDS == set(bench.names)
+    for split in ("holdout", "train"):
+        assert groups[split] == groups[f"{split}_floor"]
+        assert set(groups[f"{split}_baselines"]) == BASELINES
+        for name, value in groups[f"{split}_baselines"].items():
+            assert value > groups[split][bench.metric], (split, name)
+        for name, value in groups[split].items():
+            assert groups[f"{split}_low"][name] <= value <= groups[f"{split}_high"][name]
+    assert groups["memorisation"]["share"] == 1
+    assert groups["collapse"]["alarm"] == 0
+    assert groups["counts"] == {"samples": 60, "train": 80, "holdout": 60}
 
 
-def test_mean_image(sets):
-    train, _ = sets
+def test_the_report_of_an_untrained_generator(bench, generator):
+    report = evaluate(bench, generator, inline)
+    groups = report.groups
+    json.dumps(groups, allow_nan=False)
+    assert groups["holdout"][bench.metric] > 10 * groups["holdout_floor"][bench.metric]
+    assert groups["holdout"]["coverage"] < 0.1
+    assert groups["memorisation"]["share"] == 0
+    assert groups["path"]["perceptual_length"] > 0
+    assert evaluate(bench, generator, inline).groups == groups
+    shown = table(groups, bench.metric, report.alarm)
+    for words in ("holdout, N = 60", "frechet_random_conv of mean image", "perceptual path length", "collapse alarm"):
+        assert words in shown
+
+
+def test_reals_are_described_once(bench, shards, monkeypatch):
+    source = bench.reals("holdout")
+    first = described_reals(source, bench.look, bench.cache)
+    (kept,) = bench.cache.iterdir()
+    monkeypatch.setattr("components.evaluation.description.describe", None)  # not called again
+    again = described_reals(source, bench.look, bench.cache)
+    for name, part in vars(first).items():
+        np.testing.assert_array_equal(part, getattr(again, name))
+    assert kept.suffix == ".safetensors"
+
+
+def test_a_damaged_cache_is_made_again(bench):
+    first = bench.described("holdout")
+    (kept,) = bench.cache.iterdir()
+    whole = kept.read_bytes()
+    for damaged in (b"", whole[: len(whole) // 2]):
+        kept.write_bytes(damaged)
+        np.testing.assert_array_equal(bench.described("holdout").features, first.features)
+        assert kept.read_bytes() == whole
+
+
+def test_snapshots_and_the_final_report_agree(bench, generator):
+    found, report = bench.on_holdout(Generated.at(generator)), evaluate(bench, generator, inline).groups
+    assert found == {name: report[name] for name in ("holdout", "holdout_low", "holdout_high")}
+
+
+def test_the_yardstick_follows_extractor_n_and_holdout(bench, shards, tmp_path):
+    assert json.loads(json.dumps(bench.yardstick)) == bench.yardstick
+    fewer = replace(bench, params=replace(bench.params, samples=50))
+    assert {key for key in bench.yardstick if bench.yardstick[key] != fewer.yardstick[key]} == {"samples"}
+    images = ImageSet.open(shards, "train")
+    write_shards(tmp_path, images[np.arange(60)], {"train": list(range(50)), "holdout": list(range(50, 60))})
+    other = replace(bench, shards=tmp_path)
+    assert other.yardstick["holdout_digest"] != bench.yardstick["holdout_digest"]
+
+
+def test_what_a_source_gives_depends_on_its_keys_alone(bench, generator, shards):
+    keys = np.array([5, 3, 130])
+    train = RealImages(shards, "train")
+    np.testing.assert_array_equal(train(keys), ImageSet.open(shards, "train")[keys])
+    np.testing.assert_array_equal(Blurred(train)(keys), blur_to_8(train(keys)))
+    source = Generated.at(generator)
+    np.testing.assert_array_equal(source(keys), sample(source.generator(), [5, 3, 130]))
+    whole = describe(source, np.arange(70), bench.look)
+    np.testing.assert_allclose(describe(source, np.array([66]), bench.look).features, whole.features[66:67], atol=1e-3)
+
+
+def test_a_folder_with_another_generator_is_loaded_again(tmp_path, generator):
+    for seed in (1, 2):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            save_generator(tmp_path, CONFIG, build_generator(CONFIG).state_dict())
+        pictures = Generated.at(tmp_path)(np.arange(2))
+        expected = Generated.at(generator)(np.arange(2))
+        assert np.array_equal(pictures, expected) == (seed == 1)
+
+
+def test_mean_image(shards):
     members = np.arange(0, 140, 2)
-    np.testing.assert_array_equal(mean_image(train, members), np.rint(train[members].mean(0)).astype(np.uint8))
+    train = RealImages(shards, "train")
+    expected = np.rint(train(members).mean(0)).astype(np.uint8)
+    np.testing.assert_array_equal(mean_image(train, members, step=7), expected)
 
 
 def test_blur_to_8_keeps_what_8x8_holds():

@@ -11,7 +11,7 @@ from PIL import Image
 
 from components.data.compositing import fit, transparent
 from components.data.procedural import draw_creature
-from components.evaluation.memorisation import describe, memorisation, mirrored, nearest_train, train_groups
+from components.evaluation.memorisation import layout, memorisation, mirrored, nearest_train, train_groups
 from tests.preprocessing import PARAMS, on_white, planes_of, replace
 
 TUXEMON = Path(__file__).parents[4] / "shared/data/tuxemon.zip"
@@ -29,21 +29,21 @@ def points(count, seed):
 @pytest.mark.parametrize("channels", [3, 4])
 def test_a_description_is_the_correlation_of_cells(channels):
     images = pictures(6, channels)
-    described = describe(images)
+    described = layout(images)
     assert (described.shape, described.dtype) == ((6, CELLS * channels), np.float32)
     cells = images.reshape(6, 8, 2, 8, 2, channels).mean((2, 4)).reshape(6, -1)
     expected = 2 - 2 * np.corrcoef(cells)
     np.testing.assert_allclose(np.square(described[:, None] - described).sum(2), expected, rtol=0, atol=1e-5)
-    np.testing.assert_array_equal(mirrored(described), describe(images[:, :, ::-1]))
+    np.testing.assert_array_equal(mirrored(described), layout(images[:, :, ::-1]))
     for number in range(6):
-        np.testing.assert_array_equal(describe(images[number : number + 1])[0], described[number])
+        np.testing.assert_array_equal(layout(images[number : number + 1])[0], described[number])
 
 
 def test_brightness_and_contrast_do_not_matter_and_flat_images_are_all_alike():
     images = pictures(4) // 2
-    np.testing.assert_allclose(describe(images * 2), describe(images), rtol=0, atol=1e-6)
-    np.testing.assert_allclose(describe(images + np.uint8(90)), describe(images), rtol=0, atol=1e-6)
-    np.testing.assert_array_equal(describe(np.full((1, 16, 16, 3), 200, np.uint8)), np.zeros((1, 192)))
+    np.testing.assert_allclose(layout(images * 2), layout(images), rtol=0, atol=1e-6)
+    np.testing.assert_allclose(layout(images + np.uint8(90)), layout(images), rtol=0, atol=1e-6)
+    np.testing.assert_array_equal(layout(np.full((1, 16, 16, 3), 200, np.uint8)), np.zeros((1, 192)))
 
 
 def test_nearest_is_that_of_all_distances():
@@ -102,7 +102,7 @@ def find_planted(images, train, holdout, fresh):
     reals, held, others = np.split(images[: train + holdout + fresh], [train, train + holdout])
     copied = np.random.default_rng(1).choice(train, fresh // 9, replace=False)
     samples = np.concatenate([others, spoilt(reals[copied])])
-    found = memorisation(describe(samples), describe(reals), describe(held), np.arange(train))
+    found = memorisation(layout(samples), layout(reals), layout(held), np.arange(train))
     right = found.nearest.position[fresh:] == copied
     flagged = np.isin(np.arange(len(samples)), found.flagged)
     assert found.rate.low <= flagged.mean() <= found.rate.high

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 from components.data.procedural import PLANS, draw_creature, ellipse_of
-from components.evaluation.evaluate import blur_to_8, statistics
+from components.evaluation.candidates import blur_to_8
 from components.evaluation.frechet import frechet
 from components.evaluation.random_conv import RandomConv
 from tests.preprocessing import on_white

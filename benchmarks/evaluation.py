@@ -1,0 +1,121 @@
+"""Where the time of an evaluation goes, and what it takes in memory: `python -m benchmarks.evaluation --samples 10000`.
+
+The demo's generator (untrained: it draws as fast) at a resolution, random_conv, every core; drawn creatures as reals.
+Prints seconds by part and, last, one JSON object.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+
+from components.config import load_params
+from components.data.procedural import draw_creature
+from components.evaluation.bench import Bench
+from components.evaluation.candidates import Generated, Untrained
+from components.evaluation.description import describe, path_steps
+from components.evaluation.evaluate import evaluate
+from components.evaluation.memorisation import memorisation
+from components.executor import Spread, executor
+from components.generation.sampler import save_generator
+from components.models import build_generator
+from tests.preprocessing import write_shards
+
+Result = TypeVar("Result")
+REALS = 2000  # drawn, and repeated to the number asked for with a pixel's noise
+
+
+def main() -> None:
+    arguments = _arguments()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        bench = _prepare(folder, arguments.samples, arguments.resolution, arguments.holdout)
+        with executor(preload="components.evaluation.description") as spread:
+            list(spread(time.sleep, [0.5] * os.cpu_count()))  # workers are up and have imported torch
+            parts = _parts(bench, folder, spread) if not arguments.whole else {}
+            whole, _ = _timed(lambda: evaluate(bench, folder, spread))
+    for name, seconds in parts.items():
+        print(f"{name:<40}{seconds:>8.1f} s")
+    own, workers = (
+        resource.getrusage(who).ru_maxrss / 2**20 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    )
+    result = {
+        **{"samples": bench.samples, "resolution": arguments.resolution, "holdout": arguments.holdout},
+        **{"extractor": bench.spec.name, "torch": torch.__version__, "cores": len(os.sched_getaffinity(0))},
+        **{"seconds": round(whole, 1), "peak_memory_gib": round(own, 2), "largest_worker_gib": round(workers, 2)},
+    }
+    print(json.dumps(result))
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--samples", type=int, default=10_000)
+    parser.add_argument("--resolution", type=int, default=64)
+    parser.add_argument("--holdout", type=int, default=1_000)
+    parser.add_argument("--whole", action="store_true", help="time the whole alone, not its parts first")
+    return parser.parse_args()
+
+
+def _prepare(folder: Path, samples: int, resolution: int, holdout: int) -> Bench:
+    """Shards with twice `samples` train images, and a generator folder."""
+    drawn = np.stack([draw_creature(0, index, resolution) for index in range(REALS)])
+    alpha = drawn[..., 3:] / 255
+    white = np.rint(drawn[..., :3] * alpha + 255 * (1 - alpha)).astype(np.uint8)
+    count = 2 * samples + holdout
+    images = white[np.arange(count) % REALS]
+    images[:, 0, 0] = np.random.default_rng(0).integers(0, 256, (count, 3))
+    write_shards(folder, images, {"train": list(range(2 * samples)), "holdout": list(range(2 * samples, count))})
+    params = load_params()
+    config = {
+        **{"format": 1, "arch": params.train.arch, "resolution": resolution, "channels": 3},
+        **{name: getattr(params.train, name) for name in ("latent_dim", "channel_base", "channel_max")},
+    }
+    save_generator(folder, config, build_generator(config).state_dict())
+    bench = Bench.build(replace(params.evaluate, samples=samples), folder, gpus=False)
+    return replace(bench, cache=folder / "cache")
+
+
+def _parts(bench: Bench, folder: Path, spread: Spread) -> dict[str, float]:
+    """Seconds of each part of evaluate(), called one after the other."""
+    look, seeds, source = bench.look, np.arange(bench.samples), Generated.at(folder)
+    seconds: dict[str, float] = {}
+
+    def timed(name: str, part: Callable[[], Result]) -> Result:
+        seconds[name], result = _timed(part)
+        return result
+
+    train = timed("reals: train, the first time", lambda: bench.described("train", spread))
+    timed("reals: train, from the cache", lambda: bench.described("train", spread))
+    holdout = timed("reals: holdout", lambda: bench.described("holdout", spread))
+    found = timed("samples: drawn and described", lambda: describe(source, seeds, look, spread))
+    timed("untrained: drawn and described", lambda: describe(Untrained(folder), seeds, look, spread))
+    timed("path length", lambda: path_steps(source, seeds[: len(seeds) // 2], look, spread))
+    timed("metrics against holdout, reals too", lambda: bench.against(("holdout",), found))
+    timed("metrics against holdout", lambda: bench.against(("holdout",), found))
+    timed("metrics against train", lambda: bench.against(("train",), found))
+    timed(
+        "memorisation",
+        lambda: memorisation(found.fingerprints, train.fingerprints, train.mirrored, holdout.fingerprints),
+    )
+    return seconds
+
+
+def _timed(part: Callable[[], Result]) -> tuple[float, Result]:
+    begin = time.perf_counter()
+    result = part()
+    return time.perf_counter() - begin, result
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,175 @@
+"""The bench that generators are measured on: extractor, N and the real images. Numbers of one bench can be compared.
+
+N images of a candidate, M real images, d features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from components.config import Evaluate, InputError
+from components.evaluation.candidates import Generated, RealImages, Source
+from components.evaluation.description import Described, Look, describe, described_reals
+from components.evaluation.distances import Indices
+from components.evaluation.features import ExtractorSpec, find_extractor, metric_name
+from components.evaluation.intervals import Measured
+from components.evaluation.metrics import KINDS, Reals, compare, covered, prepare
+from components.executor import Spread, executor, inline
+
+Groups = dict[str, dict[str, float]]  # metrics.json: {"holdout": {"frechet_random_conv": 4.5}, "holdout_low": …}
+CACHE = Path(".cache/features")
+SPLIT_SEED = 0
+MIN_TRAIN = 4  # two images for each of two covariances
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What measures; a small value that travels to workers, which open what it names.
+
+    Attributes:
+        shards: absolute, as cache.
+        gpus: may they be used.
+    """
+
+    params: Evaluate
+    spec: ExtractorSpec
+    shards: Path
+    cache: Path
+    gpus: bool
+
+    @classmethod
+    def build(cls, params: Evaluate, shards: Path, gpus: bool) -> Bench:
+        """Finds the extractor's file.
+
+        Raises:
+            InputError: it is missing or another one; too few train images.
+        """
+        bench = cls(params, find_extractor(params), shards.resolve(), CACHE.resolve(), gpus)
+        split_train(len(bench.reals("train").images()), params.samples)
+        return bench
+
+    @property
+    def look(self) -> Look:
+        """How images become numbers."""
+        return Look(self.spec, self.reals("holdout").images().shape[3], self.gpus)
+
+    @property
+    def metric(self) -> str:
+        """The name of the distance that decides."""
+        return metric_name(self.params.metric, self.look.extractor())
+
+    @property
+    def names(self) -> list[str]:
+        """The names of all that is measured against a split."""
+        names = [self._name(kind) for kind in KINDS]
+        return [*names, "frechet_alpha"] if self.look.channels == 4 else names
+
+    @property
+    def samples(self) -> int:
+        """N."""
+        return len(self.split().aside)
+
+    @property
+    def yardstick(self) -> dict[str, str | int]:
+        """What must be equal for numbers to be compared."""
+        return {
+            "extractor": self.spec.name,
+            "extractor_digest": self.look.extractor().digest,
+            "samples": self.samples,
+            "holdout_digest": self.reals("holdout").images().split_digest,
+        }
+
+    def reals(self, split: str) -> RealImages:
+        return RealImages(self.shards, split)
+
+    def split(self) -> Split:
+        """The train images set aside, and the rest."""
+        return split_train(len(self.reals("train").images()), self.params.samples)
+
+    def on_holdout(self, source: Source, spread: Spread = inline) -> Groups:
+        """A generator's N images, seeds 0 to N - 1, against the holdout images."""
+        return self.against(("holdout",), describe(source, np.arange(self.samples), self.look, spread))
+
+    def described(self, split: str, spread: Spread = inline) -> Described:
+        """All real images of a split."""
+        return described_reals(self.reals(split), self.look, self.cache, spread)
+
+    def against(self, splits: Sequence[str], found: Described) -> Groups:
+        """Described images against the reals of the splits: values, and the ends of their intervals."""
+        groups: Groups = {}
+        for split in splits:
+            features, alpha = _prepared(self, split)
+            values = {self._name(kind): value for kind, value in compare(found.features, features).items()}
+            if alpha:
+                values["frechet_alpha"] = compare(found.alpha, alpha)["frechet"]
+            groups |= grouped(split, values)
+        return groups
+
+    def covered(self, found: Described) -> npt.NDArray[np.bool_]:
+        """Which holdout images have a described image near them, [M]."""
+        return covered(found.features, _prepared(self, "holdout")[0])
+
+    def _name(self, kind: str) -> str:
+        return metric_name(kind, self.look.extractor())
+
+
+@dataclass(frozen=True)
+class Split:
+    """The train images in two parts that share none: those set aside as candidates, [N], and the reference."""
+
+    aside: Indices
+    reference: Indices
+
+
+def split_train(count: int, samples: int) -> Split:
+    """Sets N = min(samples, count // 2) of `count` train images aside, the same ones every time.
+
+    Raises:
+        InputError: fewer than MIN_TRAIN images.
+    """
+    if count < MIN_TRAIN:
+        raise InputError(
+            f"data/shards has {count} train images; allowed: at least {MIN_TRAIN} to evaluate on: "
+            "add images to ingest.source or lower preprocess.holdout"
+        )
+    order = np.random.RandomState(SPLIT_SEED).permutation(count).astype(np.int64)
+    size = min(samples, count // 2)
+    return Split(np.sort(order[:size]), np.sort(order[size:]))
+
+
+def measure_on_holdout(params: Evaluate, shards: Path, folder: Path, gpus: bool) -> Groups:
+    """A generator folder against the holdout images of a folder of shards, over an executor.
+
+    Raises:
+        InputError: as Bench.build; its images have other channels than the data.
+    """
+    bench, source = Bench.build(params, shards, gpus), Generated.at(folder, gpus)
+    own, wanted = source.generator().channels, bench.look.channels
+    if own != wanted:
+        raise InputError(f"it draws images of {own} channels, the data has {wanted}")
+    with executor(preload="components.evaluation.description", gpus=gpus) as spread:
+        return bench.on_holdout(source, spread)
+
+
+def grouped(name: str, values: Mapping[str, Measured]) -> Groups:
+    """Values and interval ends as metrics.json holds them: {name: …, name_low: …, name_high: …}."""
+    return {
+        name: {key: measured.value for key, measured in values.items()},
+        f"{name}_low": {key: measured.low for key, measured in values.items()},
+        f"{name}_high": {key: measured.high for key, measured in values.items()},
+    }
+
+
+@lru_cache(maxsize=2)
+def _prepared(bench: Bench, split: str) -> tuple[Reals, Reals | None]:
+    """The references of a split: all holdout images, or the train images that are not set aside; features and alpha."""
+    found = bench.described(split)
+    if split == "train":
+        found = found[bench.split().reference]
+    return prepare(found.features), prepare(found.alpha) if found.alpha.shape[1] else None

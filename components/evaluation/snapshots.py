@@ -1,0 +1,156 @@
+"""Snapshots of a run, measured beside its training: how the numbers went, and which snapshot is the best so far.
+
+runs/<run key>/snapshots/<nimg>/ is a generator folder, written every evaluate.every_kimg; evaluations.jsonl has a line
+for each that was measured. Kept are the best one, the newest, and what is not measured yet.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from components.config import InputError
+from components.evaluation.bench import Bench
+from components.evaluation.candidates import Generated
+
+Submit = Callable[[Callable[["Exam"], dict[str, Any]], "Exam"], Future[dict[str, Any]]]
+FOLDER, LINES = "snapshots", "evaluations.jsonl"
+
+
+@dataclass(frozen=True)
+class Exam:
+    """One snapshot to be measured, wherever a worker is."""
+
+    snapshot: Path
+    bench: Bench
+
+    def line(self) -> dict[str, Any]:
+        """What evaluations.jsonl says of it."""
+        source = Generated.at(self.snapshot, self.bench.gpus)
+        nimg = int(self.snapshot.name)
+        known = {"nimg": nimg, "kimg": nimg / 1000, "digest": source.digest, "yardstick": self.bench.yardstick}
+        return {**known, **self.bench.on_holdout(source), "time": int(time.time() * 1000)}
+
+
+def examine(exam: Exam) -> dict[str, Any]:
+    """Measures a snapshot; what a worker runs."""
+    return exam.line()
+
+
+class Watch:
+    """Sends each new snapshot of a run to be measured, and keeps the account; its calls come from one thread at a time.
+
+    A snapshot that could not be measured is said once and costs its numbers alone: training goes on.
+    """
+
+    def __init__(self, run: Path, bench: Bench, submit: Submit) -> None:
+        self._run, self._bench, self._submit = run, bench, submit
+        self._waiting: dict[Path, Future[dict[str, Any]]] = {}
+        self._failed: set[Path] = set()
+        _end_with_a_line(run / LINES)
+
+    def look(self) -> None:
+        """Takes what has been measured, and sends what is new; never waits."""
+        for folder in [folder for folder, future in self._waiting.items() if future.done()]:
+            self._take(folder)
+        done = measured(self._run, self._bench)
+        for folder in snapshots(self._run):
+            if folder not in done and folder not in self._waiting and folder not in self._failed:
+                self._waiting[folder] = self._submit(examine, Exam(folder, self._bench))
+
+    def finish(self) -> None:
+        """Waits until everything is measured."""
+        self.look()
+        for folder in list(self._waiting):
+            self._take(folder)
+
+    def _take(self, folder: Path) -> None:
+        try:
+            line = self._waiting.pop(folder).result()
+        except Exception as error:  # whatever a worker can die of
+            self._failed.add(folder)
+            print(f"snapshot {folder.name} was not measured: {' '.join(str(error).split())[:200]}")
+            return
+        with (self._run / LINES).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        prune(self._run, self._bench)
+
+
+def choose_best(run: Path, bench: Bench, folder: Path) -> int:
+    """Copies the best snapshot's files into a folder, measuring first what is not measured. Returns its nimg.
+
+    Raises:
+        InputError: the run has no snapshot.
+    """
+    Watch(run, bench, _here).finish()
+    found = best(run, bench)
+    if found is None:
+        raise InputError(
+            f"evaluate.pick is 'best' and run {run.name} has no snapshot; allowed: last, or a run that was trained "
+            "with evaluate.every_kimg above 0"
+        )
+    for path in found.iterdir():
+        shutil.copy(path, folder)
+    return int(found.name)
+
+
+def _here(examine: Callable[[Exam], dict[str, Any]], exam: Exam) -> Future[dict[str, Any]]:
+    future: Future[dict[str, Any]] = Future()
+    future.set_result(examine(exam))
+    return future
+
+
+def snapshots(run: Path) -> list[Path]:
+    """The generator folders of a run, oldest first."""
+    return sorted((run / FOLDER).glob("[0-9]*"))
+
+
+def lines(run: Path) -> list[dict[str, Any]]:
+    """What has been measured so far, by whatever yardstick."""
+    return json_lines(run / LINES)
+
+
+def json_lines(path: Path) -> list[dict[str, Any]]:
+    """The whole lines of a file that may be growing, or not be there yet."""
+    content = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
+    return [json.loads(line) for line in content if line.endswith("\n")]
+
+
+def _end_with_a_line(path: Path) -> None:
+    """Cuts off the half line of a writer that was killed."""
+    if path.exists():
+        content = path.read_bytes()
+        os.truncate(path, content.rfind(b"\n") + 1)
+
+
+def measured(run: Path, bench: Bench) -> dict[Path, float]:
+    """The snapshots that are there and have been measured by this yardstick, with the distance that decides.
+
+    A line of another generator (the run went back, and on again another way) is none of theirs.
+    """
+    by_digest = {line["digest"]: line for line in lines(run) if line["yardstick"] == bench.yardstick}
+    found = ((folder, by_digest.get(Generated.at(folder).digest)) for folder in snapshots(run))
+    return {folder: line["holdout"][bench.metric] for folder, line in found if line}
+
+
+def best(run: Path, bench: Bench) -> Path | None:
+    """The measured snapshot with the lowest distance, or None where none is measured."""
+    found = measured(run, bench)
+    return min(found, key=lambda folder: (found[folder], folder)) if found else None
+
+
+def prune(run: Path, bench: Bench) -> None:
+    """Deletes what is measured and is neither the best nor the newest."""
+    kept = {best(run, bench), *snapshots(run)[-1:]}
+    for folder in measured(run, bench):
+        if folder not in kept:
+            shutil.rmtree(folder)
