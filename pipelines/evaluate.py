@@ -15,7 +15,7 @@ SHARDS, CANDIDATE, REPORTS = Path("data/shards"), Path("models/candidate"), Path
 
 
 def main() -> None:
-    """data/shards, models/candidate and params.yaml's evaluate → reports/metrics.json, evaluation.json and pictures."""
+    """data/shards, models/candidate and params.yaml's evaluate → reports/*.json and reports/pictures."""
     params = load_params()
     try:
         run = json.loads((CANDIDATE / "training.json").read_text())
@@ -34,7 +34,8 @@ def main() -> None:
     about = {name: run[name] for name in ("run_key", "nimg", "data_digest")}
     with replacing(REPORTS / "pictures") as folder:
         draw(folder, CANDIDATE, bench, report.copies)
-    write_json(REPORTS / "metrics.json", report.groups)
+    write_json(REPORTS / "metrics.json", report.values)
+    write_json(REPORTS / "intervals.json", report.ends)
     write_json(REPORTS / "evaluation.json", about | {"yardstick": bench.yardstick, "metric": bench.metric})
     print(table(report.groups, bench.metric, report.alarm))
 

@@ -35,9 +35,8 @@ def main() -> None:
     """Reads models/candidate, reports/, data/shards and runs/<run key>; writes reports/registered.json, verdict.md."""
     params = load_params()
     model = params.register.model
-    training, numbers, about = map(
-        _read, (CANDIDATE / "training.json", REPORTS / "metrics.json", REPORTS / "evaluation.json")
-    )
+    training, about = _read(CANDIDATE / "training.json"), _read(REPORTS / "evaluation.json")
+    numbers = _read(REPORTS / "metrics.json") | _read(REPORTS / "intervals.json")
     key, nimg = training["run_key"], training["nimg"]
     if (about["run_key"], about["nimg"]) != (key, nimg):
         raise InputError(f"{REPORTS}/metrics.json measures another generator than {CANDIDATE}; run dvc repro")

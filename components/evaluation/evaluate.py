@@ -19,15 +19,26 @@ from components.evaluation.metrics import path_length
 from components.executor import Spread
 
 SPLITS = ("holdout", "train")
+ENDS = ("_low", "_high")
 
 
 @dataclass(frozen=True)
 class Report:
     """What was found of one generator."""
 
-    groups: Groups  # reports/metrics.json
+    groups: Groups
     copies: Memorisation
     alarm: str  # why the samples have collapsed; empty where they have not
+
+    @property
+    def values(self) -> Groups:
+        """reports/metrics.json: all but the ends of intervals."""
+        return {name: group for name, group in self.groups.items() if not name.endswith(ENDS)}
+
+    @property
+    def ends(self) -> Groups:
+        """reports/intervals.json: {"holdout_low": {"coverage": 0.3}, …}."""
+        return {name: group for name, group in self.groups.items() if name.endswith(ENDS)}
 
 
 def evaluate(bench: Bench, folder: Path, spread: Spread) -> Report:

@@ -57,6 +57,7 @@ def project(tmp_path_factory):
         candidate()
         write_json(Path("reports/metrics.json"), metrics())
         write_json(Path("reports/evaluation.json"), evaluation())
+        write_json(Path("reports/intervals.json"), {})
         save_png(Path("reports/pictures/samples.png"), np.zeros((8, 8, 3), np.uint8))
         tick = {"nimg": 2000, "kimg": 2.0, "loss_g": 1.0, "time": 10**12}
         Path("runs", KEY).mkdir(parents=True)
@@ -189,7 +190,7 @@ def test_a_wrong_uri_names_what_there_is(registered, uri, message):
 
 
 def test_metrics_of_another_generator_are_refused(registered, tmp_path, monkeypatch):
-    for name in ("params.yaml", "models/candidate/training.json", "reports/metrics.json"):
+    for name in ("params.yaml", "models/candidate/training.json", "reports/metrics.json", "reports/intervals.json"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(Path(name).read_bytes())
     write_json(tmp_path / "reports/evaluation.json", evaluation(nimg=1000))
