@@ -52,8 +52,11 @@ def squared_radii(points: Float64) -> Float64:
 def _radii_without(points: Float64, starts: Indices) -> Float64:
     """The same without each block of the others in turn, then with all, [G + 1, P]."""
     close = _closest_others(points, starts)
-    kept = [np.delete(close, number, axis=1) for number in range(len(starts))]
-    return np.stack([_radii(points, others.reshape(len(points), -1)) for others in (*kept, close)])
+    radii = np.empty((len(starts) + 1, len(points)))
+    for number in range(len(starts)):
+        radii[number] = _radii(points, np.delete(close, number, axis=1).reshape(len(points), -1))
+    radii[-1] = _radii(points, close.reshape(len(points), -1))
+    return radii
 
 
 def _closest_others(points: Float64, starts: Indices) -> Float64:
