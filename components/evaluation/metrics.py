@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,8 @@ from components.evaluation.intervals import Measured, block_starts, jackknife, s
 from components.evaluation.kernel import kernel_distances, kernel_within
 from components.evaluation.manifold import Bools, K, Manifold, find_manifold, squared_radii
 from components.evaluation.statistics import Float64
+
+Rows = TypeVar("Rows", npt.NDArray[np.float32], Float64)
 
 KINDS = ("frechet", "frechet_infinity", "kernel", "precision", "recall", "density", "coverage")  # of compare()
 ORDER_SEED = 0
@@ -63,7 +66,7 @@ def compare(generated: npt.NDArray[np.float32], reals: Reals) -> dict[str, Measu
         kernel: squared maximum mean discrepancy, unbiased; may come out below 0.
         precision, recall, coverage: shares. density: at least 0, 1 for reals.
     """
-    generated = generated[np.random.RandomState(ORDER_SEED).permutation(len(generated))]
+    generated = _shuffled(generated)
     starts = block_starts(len(generated))
     rows, real_rows = _about_the_reals(generated, reals), _about_the_reals(reals.features, reals)
     kernel = kernel_distances(generated, starts, reals.features, reals.within)
@@ -97,6 +100,11 @@ def path_length(distances: npt.NDArray[np.float64]) -> Measured:
     return jackknife(_trimmed(distances), without, floor=0)
 
 
+def _shuffled(rows: Rows) -> Rows:
+    """In a fixed random order: blocks of it are alike, however the images were listed."""
+    return rows[np.random.RandomState(ORDER_SEED).permutation(len(rows))]
+
+
 def _about_the_reals(features: npt.NDArray[np.float32], reals: Reals) -> Float64:
     rows: Float64 = features.astype(np.float64) - reals.features.mean(axis=0, dtype=np.float64)
     return rows
@@ -106,7 +114,7 @@ def _frechet(rows: Float64, starts: Indices, real_rows: Float64, root: Float64) 
     """Both Fréchet distances. What is without bias varies with the generated images as the plain one does."""
     real_starts = block_starts(len(real_rows))
     distances = frechet_distances(rows, starts, root)
-    swapped = frechet_distances(real_rows - rows.mean(axis=0), real_starts, covariance_root(rows))
+    swapped = frechet_distances(_shuffled(real_rows - rows.mean(axis=0)), real_starts, covariance_root(rows))
     infinity = distances[-1] - bias(distances, starts, len(rows)) - bias(swapped, real_starts, len(real_rows))
     return {
         "frechet": jackknife(distances[-1], distances[:-1], floor=0),

@@ -18,6 +18,12 @@ def draw(rng, count, dim=16, scale=1.0, shift=0.0):
     return (scale * rng.standard_normal((count, dim)) + shift).astype(np.float32)
 
 
+def in_order(rows):
+    """As listed by what they show: neighbours are alike, and the metrics must not care."""
+    rows[:, 0] *= 5
+    return rows[np.argsort(rows[:, 0])]
+
+
 def repeats(rng, count):
     """Points of a lattice in order: many twins, most of them in the same block."""
     points = rng.integers(0, 3, (count, 3)).astype(np.float64)
@@ -98,7 +104,7 @@ def test_what_is_extrapolated_and_the_kernel_have_no_floor(count, reals):
     found = []
     for seed in range(30):
         rng = np.random.default_rng(seed)
-        one = compare(draw(rng, count, 24), prepare(draw(rng, reals, 24)))
+        one = compare(in_order(draw(rng, count, 24)), prepare(in_order(draw(rng, reals, 24))))
         found.append([one[name].value for name in ("frechet", *CENTRED)])
     mean, error = np.mean(found, axis=0), np.std(found, axis=0, ddof=1) / np.sqrt(len(found))
     assert mean[0] > 10 * error[0]
