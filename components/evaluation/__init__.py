@@ -1,1 +1,1 @@
-"""Measuring a generator: features of images, their Gaussian statistics, distances and pictures."""
+"""Measuring a generator: features of images, distances, copies, collapse and pictures."""

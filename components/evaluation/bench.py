@@ -19,7 +19,7 @@ from components.evaluation.description import Described, Look, describe, describ
 from components.evaluation.distances import Indices
 from components.evaluation.features import ExtractorSpec, find_extractor, metric_name
 from components.evaluation.intervals import Measured
-from components.evaluation.metrics import KINDS, Reals, compare, covered, prepare
+from components.evaluation.metrics import KINDS, Reals, compare, covered, distance, prepare
 from components.executor import Spread, executor, inline
 
 Groups = dict[str, dict[str, float]]  # metrics.json: {"holdout": {"frechet_random_conv": 4.5}, "holdout_low": …}
@@ -110,6 +110,10 @@ class Bench:
                 values["frechet_alpha"] = compare(found.alpha, alpha)["frechet"]
             groups |= grouped(split, values)
         return groups
+
+    def distance(self, split: str, found: Described) -> float:
+        """Described images' deciding distance to the reals of a split."""
+        return distance(self.params.metric, found.features, _prepared(self, split)[0])
 
     def covered(self, found: Described) -> npt.NDArray[np.bool_]:
         """Which holdout images have a described image near them, [M]."""

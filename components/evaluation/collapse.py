@@ -11,10 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from components.evaluation.distances import Indices, distance_blocks, nearest
+from components.evaluation.distances import Float64, Indices, distance_blocks, nearest
 from components.evaluation.intervals import BLOCKS, Measured, jackknife, share
 from components.evaluation.memorisation import Bool, Float32
-from components.evaluation.statistics import Float64
 
 LIMIT = 5000  # images compared, at most
 TWIN = 0.01  # share of reals with a neighbour as near as what counts as a duplicate

@@ -18,11 +18,10 @@ from safetensors.numpy import load_file, save
 
 from components.data.files import write_bytes
 from components.evaluation.candidates import Generated, RealImages, Source, device
-from components.evaluation.distances import Indices
+from components.evaluation.distances import Float64, Indices
 from components.evaluation.extractor import Extractor
 from components.evaluation.features import ALPHA, ExtractorSpec, load_extractor
 from components.evaluation.memorisation import GRID, layout
-from components.evaluation.statistics import Float64
 from components.executor import Spread, inline
 from components.generation.paths import EPSILON, path_pairs
 

@@ -10,8 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from components.evaluation.statistics import Float64
-
+Float64 = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
 
 BLOCK = 2**21  # distances at once: 16 MiB of float64

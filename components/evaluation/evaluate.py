@@ -60,10 +60,7 @@ def evaluate(bench: Bench, folder: Path, spread: Spread) -> Report:
     groups: Groups = {
         **bench.against(SPLITS, found),
         **{f"{name}_floor": floors[name] for name in SPLITS},
-        **{
-            f"{name}_baselines": {key: groups[name][bench.metric] for key, groups in baselines.items()}
-            for name in SPLITS
-        },
+        **{f"{name}_baselines": {key: bench.distance(name, of) for key, of in baselines.items()} for name in SPLITS},
         **grouped("path", {"perceptual_length": path_length(steps)}),
         **grouped("memorisation", {"share": copies.rate}),
         **grouped("collapse", {"duplicates": fallen.duplicates, "spread": fallen.spread}),
@@ -75,19 +72,18 @@ def evaluate(bench: Bench, folder: Path, spread: Spread) -> Report:
     return Report(groups, copies, fallen.reason)
 
 
-def _baselines(bench: Bench, aside: Described, folder: Path, spread: Spread) -> dict[str, Groups]:
-    """The same numbers of N images that no one wants."""
+def _baselines(bench: Bench, aside: Described, folder: Path, spread: Spread) -> dict[str, Described]:
+    """N images each that no one wants."""
     look, split = bench.look, bench.split()
     reals, many = bench.reals("train"), len(split.aside)
     mean = mean_image(reals, split.reference)[None]
     one = describe(lambda _: mean, np.zeros(1, np.int64), look)
-    candidates = {
+    return {
         "blurred_8x8": describe(Blurred(reals), split.aside, look, spread),
         "mean_image": one[np.zeros(many, np.int64)],
         "repeated_image": aside[np.zeros(many, np.int64)],
         "untrained": describe(Untrained(folder, bench.gpus), np.arange(many), look, spread),
     }
-    return {name: bench.against(SPLITS, found) for name, found in candidates.items()}
 
 
 def table(groups: Groups, metric: str, alarm: str) -> str:

@@ -11,8 +11,7 @@ from typing import cast
 
 import numpy as np
 
-from components.evaluation.distances import Indices
-from components.evaluation.statistics import Float64, GaussianStatistics
+from components.evaluation.distances import Float64, Indices
 
 EPS = float(np.finfo(np.float64).eps)
 
@@ -92,23 +91,3 @@ def bias(distances: Float64, starts: Indices, count: int) -> float:
     """
     kept = 1 - np.diff(starts, append=count) / count
     return float(kept @ (distances[:-1] - distances[-1]))
-
-
-def frechet_distance(mean_a: Float64, cov_a: Float64, mean_b: Float64, cov_b: Float64) -> float:
-    """The same distance from means [d] and covariances [d, d], of two Gaussians."""
-    overlap = np.linalg.svd(_root(cov_a).T @ _root(cov_b), compute_uv=False).sum()
-    shift = mean_a - mean_b
-    return max(0.0, float(shift @ shift + np.trace(cov_a) + np.trace(cov_b) - 2 * overlap))
-
-
-def _root(covariance: Float64) -> Float64:
-    """R with R Rᵀ = covariance; eigenvalues within rounding of 0 are 0."""
-    values, vectors = np.linalg.eigh(covariance)
-    smallest = values.max() * len(values) * EPS
-    root: Float64 = vectors * np.sqrt(np.where(values > smallest, values, 0.0))
-    return root
-
-
-def frechet(a: GaussianStatistics, b: GaussianStatistics) -> float:
-    """frechet_distance of the Gaussians fitted to two sets, at least two images each."""
-    return frechet_distance(a.mean, a.covariance, b.mean, b.covariance)

@@ -10,8 +10,7 @@ from itertools import combinations_with_replacement
 import numpy as np
 import numpy.typing as npt
 
-from components.evaluation.distances import Indices
-from components.evaluation.statistics import Float64
+from components.evaluation.distances import Float64, Indices
 
 TILE = 1024  # rows by rows of pairs at once: 8 MiB of float64
 

@@ -11,8 +11,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from components.evaluation.distances import Indices, squared_blocks
-from components.evaluation.statistics import Float64
+from components.evaluation.distances import Float64, Indices, squared_blocks
 
 K = 5
 HAIR = 1e-12  # of the largest squared norm: more than rounding, less than any difference of two float32 features

@@ -14,9 +14,8 @@ import numpy.typing as npt
 
 from components.data.images import Uint8
 from components.data.similarity import PAIR, groups
-from components.evaluation.distances import Indices, distance_blocks
+from components.evaluation.distances import Float64, Indices, distance_blocks
 from components.evaluation.intervals import Measured, share
-from components.evaluation.statistics import Float64
 
 Float32 = npt.NDArray[np.float32]
 Bool = npt.NDArray[np.bool_]

@@ -12,12 +12,11 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from components.evaluation.distances import Indices, squared_blocks
+from components.evaluation.distances import Float64, Indices, squared_blocks
 from components.evaluation.frechet import bias, covariance_root, frechet_distances
 from components.evaluation.intervals import Measured, block_starts, jackknife, share
 from components.evaluation.kernel import kernel_distances, kernel_within
 from components.evaluation.manifold import Bools, K, Manifold, find_manifold, squared_radii
-from components.evaluation.statistics import Float64
 
 Rows = TypeVar("Rows", npt.NDArray[np.float32], Float64)
 
@@ -76,6 +75,16 @@ def compare(generated: npt.NDArray[np.float32], reals: Reals) -> dict[str, Measu
         "kernel": jackknife(kernel[-1], kernel[:-1]),
         **_manifold(manifold, starts, min(K, len(real_rows) - 1)),
     }
+
+
+def distance(kind: str, generated: npt.NDArray[np.float32], reals: Reals) -> float:
+    """One of the first three of compare(), without the work of the others."""
+    generated = _shuffled(generated)
+    starts = block_starts(len(generated))
+    if kind == "kernel":
+        return float(kernel_distances(generated, starts, reals.features, reals.within)[-1])
+    rows, real_rows = _about_the_reals(generated, reals), _about_the_reals(reals.features, reals)
+    return _frechet(rows, starts, real_rows, reals.root)[kind].value
 
 
 def covered(generated: npt.NDArray[np.float32], reals: Reals) -> Bools:
