@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,12 +22,14 @@ import numpy as np
 import torch
 
 from components.config import load_params
+from components.data.files import write_json_lines
 from components.data.procedural import draw_creature
 from components.evaluation.bench import Bench
 from components.evaluation.candidates import Generated, Untrained
+from components.evaluation.collapse import collapse
 from components.evaluation.description import describe, path_steps
 from components.evaluation.evaluate import evaluate
-from components.evaluation.memorisation import memorisation
+from components.evaluation.memorisation import memorisation, train_groups
 from components.executor import Spread, executor
 from components.generation.sampler import save_generator
 from components.models import build_generator
@@ -75,7 +78,11 @@ def _prepare(folder: Path, samples: int, resolution: int, holdout: int) -> Bench
     count = 2 * samples + holdout
     images = white[np.arange(count) % REALS]
     images[:, 0, 0] = np.random.default_rng(0).integers(0, 256, (count, 3))
-    write_shards(folder, images, {"train": list(range(2 * samples)), "holdout": list(range(2 * samples, count))})
+    splits = {"train": list(range(2 * samples)), "holdout": list(range(2 * samples, count))}
+    write_shards(folder, images, splits)
+    rows = ({"name": str(n), "split": split} for split, members in splits.items() for n in members)
+    write_json_lines(folder / "images.jsonl", rows)
+    write_json_lines(folder / "pairs.jsonl", [])
     params = load_params()
     config = {
         **{"format": 1, "arch": params.train.arch, "resolution": resolution, "channels": 3},
@@ -101,13 +108,12 @@ def _parts(bench: Bench, folder: Path, spread: Spread) -> dict[str, float]:
     found = timed("samples: drawn and described", lambda: describe(source, seeds, look, spread))
     timed("untrained: drawn and described", lambda: describe(Untrained(folder), seeds, look, spread))
     timed("path length", lambda: path_steps(source, seeds[: len(seeds) // 2], look, spread))
-    timed("metrics against holdout, reals too", lambda: bench.against(("holdout",), found))
-    timed("metrics against holdout", lambda: bench.against(("holdout",), found))
-    timed("metrics against train", lambda: bench.against(("train",), found))
-    timed(
-        "memorisation",
-        lambda: memorisation(found.fingerprints, train.fingerprints, train.mirrored, holdout.fingerprints),
-    )
+    for split in ("holdout", "train"):
+        timed(f"metrics against {split}, the first time", partial(bench.against, (split,), found))
+        timed(f"metrics against {split}", partial(bench.against, (split,), found))
+    alike = train_groups(bench.shards, len(train.layouts))
+    timed("copies", lambda: memorisation(found.layouts, train.layouts, holdout.layouts, alike))
+    timed("collapse", lambda: collapse(found.layouts, train.layouts[: len(seeds)]))
     return seconds
 
 

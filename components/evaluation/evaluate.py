@@ -94,9 +94,9 @@ def table(groups: Groups, metric: str, alarm: str) -> str:
     lines += [
         f"{name:<32}{own[name]:>12.4g}{f'{low[name]:.4g} – {high[name]:.4g}':>24}{floor[name]:>12.4g}" for name in own
     ]
-    baselines = groups["holdout_baselines"]
+    lines += [f"{metric} of"]
     lines += [
-        f"{metric} of {name.replace('_', ' '):<{28 - len(metric)}}{value:>12.4g}" for name, value in baselines.items()
+        f"{'  ' + name.replace('_', ' '):<32}{value:>12.4g}" for name, value in groups["holdout_baselines"].items()
     ]
     share, path = groups["memorisation"]["share"], groups["path"]["perceptual_length"]
     lines += [

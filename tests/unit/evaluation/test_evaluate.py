@@ -112,7 +112,13 @@ def test_the_report_of_an_untrained_generator(bench, generator):
     assert groups["path"]["perceptual_length"] > 0
     assert evaluate(bench, generator, inline).groups == groups
     shown = table(groups, bench.metric, report.alarm)
-    for words in ("holdout, N = 60", "frechet_random_conv of mean image", "perceptual path length", "collapse alarm"):
+    for words in (
+        "holdout, N = 60",
+        "frechet_random_conv_infinity of",
+        "  mean image",
+        "perceptual path length",
+        "collapse alarm",
+    ):
         assert words in shown
 
 
