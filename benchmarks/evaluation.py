@@ -12,7 +12,7 @@ import os
 import resource
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,9 @@ import numpy as np
 import torch
 
 from components.config import load_params
+from components.data import shards
 from components.data.files import write_json_lines
+from components.data.images import Uint8
 from components.data.procedural import draw_creature
 from components.evaluation.bench import Bench
 from components.evaluation.candidates import Generated, Untrained
@@ -33,7 +35,6 @@ from components.evaluation.memorisation import memorisation, train_groups
 from components.executor import Spread, executor
 from components.generation.sampler import save_generator
 from components.models import build_generator
-from tests.preprocessing import write_shards
 
 Result = TypeVar("Result")
 REALS = 2000  # drawn, and repeated to the number asked for with a pixel's noise
@@ -75,13 +76,14 @@ def _prepare(folder: Path, samples: int, resolution: int, holdout: int) -> Bench
     drawn = np.stack([draw_creature(0, index, resolution) for index in range(REALS)])
     alpha = drawn[..., 3:] / 255
     white = np.rint(drawn[..., :3] * alpha + 255 * (1 - alpha)).astype(np.uint8)
-    count = 2 * samples + holdout
-    images = white[np.arange(count) % REALS]
-    images[:, 0, 0] = np.random.default_rng(0).integers(0, 256, (count, 3))
-    splits = {"train": list(range(2 * samples)), "holdout": list(range(2 * samples, count))}
-    write_shards(folder, images, splits)
-    rows = ({"name": str(n), "split": split} for split, members in splits.items() for n in members)
-    write_json_lines(folder / "images.jsonl", rows)
+    splits, sizes = {"train": 2 * samples, "holdout": holdout}, white.shape[1:]
+    entries = {
+        split: [shards.write_shard(folder / f"{split}-00000.npy", count, sizes, _noised(white, count))]
+        for split, count in splits.items()
+    }
+    shards.write_index(folder, sizes, entries, None)
+    members = ((f"{split} {number}", split) for split, count in splits.items() for number in range(count))
+    write_json_lines(folder / "images.jsonl", ({"name": name, "split": split} for name, split in members))
     write_json_lines(folder / "pairs.jsonl", [])
     params = load_params()
     config = {
@@ -91,6 +93,15 @@ def _prepare(folder: Path, samples: int, resolution: int, holdout: int) -> Bench
     save_generator(folder, config, build_generator(config).state_dict())
     bench = Bench.build(replace(params.evaluate, samples=samples), folder, gpus=False)
     return replace(bench, cache=folder / "cache")
+
+
+def _noised(images: Uint8, count: int) -> Iterator[bytes]:
+    """Image after image with one random pixel, so that no two are the same."""
+    random = np.random.default_rng(count)
+    for number in range(count):
+        image = images[number % len(images)].copy()
+        image[0, 0] = random.integers(0, 256, 3)
+        yield image.tobytes()
 
 
 def _parts(bench: Bench, folder: Path, spread: Spread) -> dict[str, float]:

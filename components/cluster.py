@@ -93,7 +93,7 @@ def beside(share: Share) -> Iterator[Callable[..., Future[Any]]]:
     spare = share.device == "cuda" and ray.cluster_resources().get("GPU", 0) >= share.workers + 1
     options = {"num_cpus": 0, "num_gpus": int(spare), "max_restarts": -1, "max_task_retries": TRIES - 1}
     threads = 1 if share.device == "cpu" else share.threads
-    worker = cache(lambda: ray.remote(**options)(_Beside).remote(threads))  # begun with the first task
+    worker = cache(lambda: ray.remote(**options)(_Beside).remote(threads, spare))  # begun with the first task
     try:
         yield lambda function, argument: worker().run.remote(function, argument).future()
     finally:
@@ -102,7 +102,9 @@ def beside(share: Share) -> Iterator[Callable[..., Future[Any]]]:
 
 
 class _Beside:
-    def __init__(self, threads: int) -> None:
+    def __init__(self, threads: int, gpu: bool) -> None:
+        if not gpu:
+            os.environ["CUDA_VISIBLE_DEVICES"] = ""  # Ray leaves those in sight that belong to the training
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))  # Ray's own workers are nice already
         import torch  # here: its threads inherit the policy, and other work does not wait for it
 

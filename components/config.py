@@ -202,7 +202,7 @@ class Evaluate:
             f"for {self.extractor} {'64 small hexadecimal digits' if own else 'nothing'}",
         )
         _check(8 <= self.input_size <= MAX_RESOLUTION, "evaluate.input_size", self.input_size, "8 to 1024")
-        _check(self.samples >= 2, "evaluate.samples", self.samples, "at least 2")
+        _check(self.samples >= 4, "evaluate.samples", self.samples, "at least 4")
         _choice("evaluate.metric", self.metric, METRICS)
         _check(self.every_kimg >= 0, "evaluate.every_kimg", self.every_kimg, "0 (never) or more")
         _choice("evaluate.pick", self.pick, ("last", "best"))

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 
 from components.config import InputError
 
@@ -21,3 +22,9 @@ def refuse(number):
 
 def policy(_):
     return os.sched_getscheduler(0)
+
+
+def visible_gpu(seconds):
+    """After a while, so that all workers are needed."""
+    time.sleep(seconds)
+    return os.environ.get("CUDA_VISIBLE_DEVICES")

@@ -25,7 +25,7 @@ from components.executor import Spread, executor, inline
 Groups = dict[str, dict[str, float]]  # metrics.json: {"holdout": {"frechet_random_conv": 4.5}, "holdout_low": …}
 CACHE = Path(".cache/features")
 SPLIT_SEED = 0
-MIN_TRAIN = 4  # two images for each of two covariances
+MIN_TRAIN, MIN_HOLDOUT = 8, 2  # four images set aside for the floor; a covariance and a neighbour each
 
 
 @dataclass(frozen=True)
@@ -48,10 +48,16 @@ class Bench:
         """Finds the extractor's file.
 
         Raises:
-            InputError: it is missing or another one; too few train images.
+            InputError: it is missing or another one; too few images.
         """
         bench = cls(params, find_extractor(params), shards.resolve(), CACHE.resolve(), gpus)
-        split_train(len(bench.reals("train").images()), params.samples)
+        for split, least in (("train", MIN_TRAIN), ("holdout", MIN_HOLDOUT)):
+            count = len(bench.reals(split).images())
+            if count < least:
+                raise InputError(
+                    f"{shards} has {count} {split} images; allowed: at least {least} to evaluate on: "
+                    "add images to ingest.source or change preprocess.holdout"
+                )
         return bench
 
     @property
@@ -132,16 +138,7 @@ class Split:
 
 
 def split_train(count: int, samples: int) -> Split:
-    """Sets N = min(samples, count // 2) of `count` train images aside, the same ones every time.
-
-    Raises:
-        InputError: fewer than MIN_TRAIN images.
-    """
-    if count < MIN_TRAIN:
-        raise InputError(
-            f"data/shards has {count} train images; allowed: at least {MIN_TRAIN} to evaluate on: "
-            "add images to ingest.source or lower preprocess.holdout"
-        )
+    """Sets N = min(samples, count // 2) of `count` train images aside, the same ones every time."""
     order = np.random.RandomState(SPLIT_SEED).permutation(count).astype(np.int64)
     size = min(samples, count // 2)
     return Split(np.sort(order[:size]), np.sort(order[size:]))

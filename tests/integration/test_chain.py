@@ -65,7 +65,31 @@ def test_the_flow_runs_every_stage_and_ends_with_a_table(chain, flow):
     table = flow[flow.rindex("┏") :]
     for expected in (run_key, "kimg", "images/s", "bestiary-generator version 1", "mlflow ui", "reports/pictures"):
         assert expected in table
-    assert {path.name for path in (chain.path / "reports/pictures").iterdir()} >= {"samples.png", "reals.png"}
+    pictures = {"samples.png", "reals.png", "comparison.png", "mixing.png", "closest.png"}
+    assert {path.name for path in (chain.path / "reports/pictures").iterdir()} == pictures
+    verdict = (chain.path / "reports/verdict.md").read_text()
+    assert verdict.startswith("models:/bestiary-generator/1 is the ")
+    assert "| coverage |" in verdict
+
+
+def test_snapshots_are_measured_beside_the_training_by_the_same_numbers(chain, flow):
+    run = chain.path / "runs" / read(chain, "models/candidate/training.json")["run_key"]
+    exams = [json.loads(line) for line in (run / "evaluations.jsonl").read_text().splitlines()]
+    assert [exam["nimg"] for exam in exams] == [200, 400]
+    assert exams[-1]["yardstick"] == read(chain, "reports/evaluation.json")["yardstick"]
+    for name, value in read(chain, "reports/metrics.json")["holdout"].items():
+        assert exams[-1]["holdout"][name] == pytest.approx(value, rel=1e-3, abs=1e-3), name  # other threads, other sums
+    with Image.open(chain.path / "reports/history/frames.webp") as film:
+        assert film.n_frames == 4
+
+
+def test_dvc_draws_the_curves(chain, flow):
+    done = chain.run(sys.executable, "-m", "dvc", "plots", "show")
+    assert done.returncode == 0, done.stdout
+    page = (chain.path / "dvc_plots/index.html").read_text()
+    shutil.rmtree(chain.path / "dvc_plots")
+    for title in ("distance to the holdout images", "quality and variety", "losses", "signs of the discriminator"):
+        assert title in page
 
 
 def test_the_data_is_all_accounted_for(chain):
@@ -107,6 +131,18 @@ def test_raising_the_target_goes_on_from_where_the_run_stood(chain):
     assert [line["nimg"] for line in starts] == [0, 400]
     assert [line["nimg"] for line in metrics] == sorted({line["nimg"] for line in metrics})
     assert read(chain, "reports/registered.json")["version"] == 2
+
+
+def test_picking_the_best_trains_nothing_and_exports_it(chain):
+    metrics, starts = history(chain)
+    chain.set({"evaluate.pick": "best"})
+    assert repro(chain) == STAGES[2:]
+    assert history(chain) == [metrics, starts]
+    run = chain.path / "runs" / read(chain, "models/candidate/training.json")["run_key"]
+    exams = [json.loads(line) for line in (run / "evaluations.jsonl").read_text().splitlines()]
+    best = min(exams, key=lambda exam: exam["holdout"][read(chain, "reports/evaluation.json")["metric"]])
+    assert read(chain, "models/candidate/training.json")["nimg"] == best["nimg"]
+    chain.set({"evaluate.pick": "last"})
 
 
 def test_a_train_param_and_a_new_picture(chain):

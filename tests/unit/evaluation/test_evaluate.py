@@ -76,11 +76,29 @@ def test_the_train_images_are_parted(count, samples, size):
     np.testing.assert_array_equal(split_train(count, samples).aside, split.aside)
 
 
-def test_too_few_train_images_say_what_to_change():
-    with pytest.raises(
-        InputError, match=r"3 train images; allowed: at least 4 .* ingest\.source .* preprocess\.holdout"
-    ):
-        split_train(3, 900)
+def few(folder, train, holdout):
+    """Shards of so many noise images."""
+    folder.mkdir()
+    images = np.random.default_rng(0).integers(0, 256, (train + holdout, 16, 16, 3), dtype=np.uint8)
+    splits = {"train": list(range(train)), "holdout": list(range(train, train + holdout))}
+    write_shards(folder, images, splits)
+    rows = [{"name": str(n), "split": split} for split, members in splits.items() for n in members]
+    write_json_lines(folder / "images.jsonl", rows)
+    write_json_lines(folder / "pairs.jsonl", [])
+    return folder
+
+
+@pytest.mark.parametrize(("train", "holdout", "words"), [(7, 4, "7 train .* 8"), (20, 1, "1 holdout .* 2")])
+def test_too_few_images_say_what_to_change(tmp_path, bench, train, holdout, words):
+    with pytest.raises(InputError, match=f"{words} to evaluate on: add images to ingest.source or change preprocess"):
+        Bench.build(bench.params, few(tmp_path / "s", train, holdout), gpus=False)
+
+
+def test_the_fewest_images_can_be_measured(tmp_path, bench, generator):
+    fewest = Bench.build(bench.params, few(tmp_path / "s", 8, 2), gpus=False)
+    groups = evaluate(fewest, generator, inline).groups
+    json.dumps(groups, allow_nan=False)
+    assert groups["counts"] == {"samples": 4, "train": 4, "holdout": 2}
 
 
 def test_the_report_of_a_generator_that_is_perfect(bench, generator, monkeypatch):
