@@ -1,21 +1,26 @@
 """The whole report on small sets whose answers are known, and the bench that it is measured on."""
 
+import hashlib
 import json
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from components.config import InputError, load_params
+from components.data import shards
 from components.data.dataset import ImageSet
 from components.data.files import write_json_lines
 from components.evaluation.bench import Bench, split_train
 from components.evaluation.candidates import Blurred, Generated, RealImages, blur_to_8, mean_image
 from components.evaluation.description import describe, described_reals
 from components.evaluation.evaluate import evaluate, table
-from components.executor import inline
+from components.evaluation.gallery import draw
+from components.executor import executor, inline
 from components.generation.sampler import sample, save_generator
 from components.models import build_generator
 from tests.preprocessing import write_shards
@@ -33,27 +38,22 @@ KINDS = {
 
 
 @pytest.fixture(scope="module")
-def shards(tmp_path_factory):
+def folder(tmp_path_factory):
     """140 train and 60 holdout images: a coloured square in a corner, on white."""
-    folder = tmp_path_factory.mktemp("shards")
+    made = tmp_path_factory.mktemp("shards")
     rng = np.random.default_rng(0)
     images = np.full((200, 16, 16, 3), 255, np.uint8)
     for image in images:
         top, left = rng.integers(0, 8, 2)
         image[top : top + 8, left : left + 8] = rng.integers(0, 200, 3)
-    splits = {"train": list(range(140)), "holdout": list(range(140, 200))}
-    write_shards(folder, images, splits)
-    rows = [{"name": str(n), "split": split} for split, members in splits.items() for n in members]
-    write_json_lines(folder / "images.jsonl", rows)
-    write_json_lines(folder / "pairs.jsonl", [])
-    return folder
+    return put(made, images, 140)
 
 
 @pytest.fixture
-def bench(shards, tmp_path, monkeypatch):
+def bench(folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     params = replace(load_params(ROOT / "params.yaml").evaluate, samples=60)
-    return Bench.build(params, shards, gpus=False)
+    return Bench.build(params, folder, gpus=False)
 
 
 @pytest.fixture(scope="module")
@@ -78,9 +78,13 @@ def test_the_train_images_are_parted(count, samples, size):
 
 def few(folder, train, holdout):
     """Shards of so many noise images."""
-    folder.mkdir()
-    images = np.random.default_rng(0).integers(0, 256, (train + holdout, 16, 16, 3), dtype=np.uint8)
-    splits = {"train": list(range(train)), "holdout": list(range(train, train + holdout))}
+    return put(folder, np.random.default_rng(0).integers(0, 256, (train + holdout, 16, 16, 3), dtype=np.uint8), train)
+
+
+def put(folder, images, train):
+    """A folder of shards; what is not among the first `train` images is held out."""
+    folder.mkdir(exist_ok=True)
+    splits = {"train": list(range(train)), "holdout": list(range(train, len(images)))}
     write_shards(folder, images, splits)
     rows = [{"name": str(n), "split": split} for split, members in splits.items() for n in members]
     write_json_lines(folder / "images.jsonl", rows)
@@ -140,7 +144,63 @@ def test_the_report_of_an_untrained_generator(bench, generator):
         assert words in shown
 
 
-def test_reals_are_described_once(bench, shards, monkeypatch):
+def test_transparent_images(tmp_path, bench):
+    """Squares of half-transparent colour, premultiplied: measured over two backgrounds, and alpha by itself."""
+    rng = np.random.default_rng(0)
+    images = np.zeros((60, 16, 16, 4), np.uint8)
+    for image in images:
+        top, left = rng.integers(0, 8, 2)
+        image[top : top + 8, left : left + 8] = [*rng.integers(0, 128, 3), 128]
+    folder = tmp_path / "rgba"
+    put(folder, images, 40)
+    config = CONFIG | {"channels": 4}
+    save_generator(tmp_path, config, build_generator(config).state_dict())
+    rgba = Bench.build(bench.params, folder, gpus=False)
+    report = evaluate(rgba, tmp_path, inline)
+    assert set(report.groups["holdout"]) == set(rgba.names) > {"frechet_random_conv_rgba", "frechet_alpha"}
+    floor, own = report.groups["holdout_floor"], report.groups["holdout"]
+    assert own["frechet_alpha"] > 10 * floor["frechet_alpha"]
+    draw(tmp_path, tmp_path, rgba, report.copies)
+    with Image.open(tmp_path / "samples.png") as page:
+        assert page.mode == "RGB"
+
+
+def test_labels_are_covered_one_by_one(tmp_path, bench, generator):
+    folder = tmp_path / "labelled"
+    put(folder, np.random.default_rng(0).integers(0, 256, (40, 16, 16, 3), dtype=np.uint8), 30)
+    index = json.loads((folder / "index.json").read_text())
+    kinds = {"train": np.arange(30) % 2, "holdout": np.arange(10) % 2}
+    entries = {
+        split: shards.write_labels(folder / f"{split}-labels.npy", kind.astype(np.uint16))
+        for split, kind in kinds.items()
+    }
+    shards.write_index(folder, (16, 16, 3), index["splits"], {"names": ["birds", "fish"], **entries})
+    labelled = Bench.build(bench.params, folder, gpus=False)
+    assert set(evaluate(labelled, generator, inline).groups["labels"]) == {"birds", "fish"}
+    assert labelled.reals("holdout").images().named_labels() == ["birds", "fish"] * 5
+
+
+def test_a_network_of_ones_own_measures_in_other_processes(tmp_path, bench, generator):
+    class Means(torch.nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return torch.nn.functional.adaptive_avg_pool2d(images, 2).flatten(1)
+
+    weights = tmp_path / "means.pt"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.jit.script(Means()).save(weights)
+    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+    own = replace(bench.params, extractor="means", weights=str(weights), weights_sha256=digest, input_size=32)
+    measured = Bench.build(own, bench.shards, gpus=False)
+    assert measured.metric == "frechet_means_infinity"
+    with executor(preload="components.evaluation.description") as spread:
+        spread_out = measured.on_holdout(Generated.at(generator), spread)
+    here = measured.on_holdout(Generated.at(generator))
+    for name, value in here["holdout"].items():
+        assert spread_out["holdout"][name] == pytest.approx(value, rel=1e-3, abs=1e-6), name
+
+
+def test_reals_are_described_once(bench, monkeypatch):
     source = bench.reals("holdout")
     first = described_reals(source, bench.look, bench.cache)
     (kept,) = bench.cache.iterdir()
@@ -166,20 +226,20 @@ def test_snapshots_and_the_final_report_agree(bench, generator):
     assert found == {name: report[name] for name in ("holdout", "holdout_low", "holdout_high")}
 
 
-def test_the_yardstick_follows_extractor_n_and_holdout(bench, shards, tmp_path):
+def test_the_yardstick_follows_extractor_n_and_holdout(bench, folder, tmp_path):
     assert json.loads(json.dumps(bench.yardstick)) == bench.yardstick
     fewer = replace(bench, params=replace(bench.params, samples=50))
     assert {key for key in bench.yardstick if bench.yardstick[key] != fewer.yardstick[key]} == {"samples"}
-    images = ImageSet.open(shards, "train")
+    images = ImageSet.open(folder, "train")
     write_shards(tmp_path, images[np.arange(60)], {"train": list(range(50)), "holdout": list(range(50, 60))})
     other = replace(bench, shards=tmp_path)
     assert other.yardstick["holdout_digest"] != bench.yardstick["holdout_digest"]
 
 
-def test_what_a_source_gives_depends_on_its_keys_alone(bench, generator, shards):
+def test_what_a_source_gives_depends_on_its_keys_alone(generator, bench, folder):
     keys = np.array([5, 3, 130])
-    train = RealImages(shards, "train")
-    np.testing.assert_array_equal(train(keys), ImageSet.open(shards, "train")[keys])
+    train = RealImages(folder, "train")
+    np.testing.assert_array_equal(train(keys), ImageSet.open(folder, "train")[keys])
     np.testing.assert_array_equal(Blurred(train)(keys), blur_to_8(train(keys)))
     source = Generated.at(generator)
     np.testing.assert_array_equal(source(keys), sample(source.generator(), [5, 3, 130]))
@@ -197,9 +257,9 @@ def test_a_folder_with_another_generator_is_loaded_again(tmp_path, generator):
         assert np.array_equal(pictures, expected) == (seed == 1)
 
 
-def test_mean_image(shards):
+def test_mean_image(folder):
     members = np.arange(0, 140, 2)
-    train = RealImages(shards, "train")
+    train = RealImages(folder, "train")
     expected = np.rint(train(members).mean(0)).astype(np.uint8)
     np.testing.assert_array_equal(mean_image(train, members, step=7), expected)
 
