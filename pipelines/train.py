@@ -12,9 +12,9 @@ from components.data.files import replacing, write_json
 from components.data.node_cache import project_files
 from components.evaluation.bench import Bench
 from components.evaluation.history import write_history
-from components.evaluation.snapshots import Watch, choose_best
+from components.evaluation.snapshots import Watch, catch_up, choose_best
 from components.tracking import runs
-from components.training.growth import batch_at
+from components.training.growth import check_target
 from components.training.identity import code_digest, run_key
 from components.training.progress import following
 from components.training.ray_trainer import Job, export_last, fit, images_shown
@@ -33,12 +33,12 @@ def main() -> None:
     run, target = Path("runs", key).resolve(), params.train.total_kimg
     reached = images_shown(run)
     print(f"run {key}: {reached / 1000:g} of {target:g} kimg shown, {len(data)} images of {data.shape[1]}²")
-    if reached - batch_at(params.train.start_resolution, params.train, data.shape[1]) >= target * 1000:
-        raise InputError(f"train.total_kimg is {target}; allowed: at least {reached / 1000}, where run {key} stands")
+    check_target(reached, params.train, data.shape[1])
     bench = Bench.build(params.evaluate, SHARDS, gpus=params.execution.device != "cpu")
     if reached < target * 1000:
         train(params, run, data.digest, bench)
     identity = {"run_key": key, "data_digest": data.digest, "code_digest": code_digest()}
+    catch_up(run, bench)
     with replacing(CANDIDATE) as folder:
         nimg = choose_best(run, bench, folder) if params.evaluate.pick == "best" else export_last(run, folder)
         write_json(folder / "training.json", identity | {"nimg": nimg, "train": asdict(params.train)})

@@ -85,13 +85,17 @@ class Watch:
         prune(self._run, self._bench)
 
 
+def catch_up(run: Path, bench: Bench) -> None:
+    """Measures, in this process, what a killed start or another yardstick has left unmeasured."""
+    Watch(run, bench, _here).finish()
+
+
 def choose_best(run: Path, bench: Bench, folder: Path) -> int:
-    """Copies the best snapshot's files into a folder, measuring first what is not measured. Returns its nimg.
+    """Copies the best measured snapshot's files into a folder. Returns its nimg.
 
     Raises:
-        InputError: the run has no snapshot.
+        InputError: the run has none.
     """
-    Watch(run, bench, _here).finish()
     found = best(run, bench)
     if found is None:
         raise InputError(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from components.config import Train
+from components.config import InputError, Train
 
 # Images a step on one GPU in the recipe; a run's batches keep these proportions (larger resolutions: as 256).
 _BATCH_TABLE = {4: 128, 8: 128, 16: 128, 32: 64, 64: 32, 128: 16, 256: 8}
@@ -28,6 +28,18 @@ class Phase:
 def batch_at(resolution: int, config: Train, final_resolution: int) -> int:
     """Images a step at a resolution: train.batch at the final one, in the recipe's proportions below it."""
     return config.batch * _BATCH_TABLE.get(resolution, 8) // _BATCH_TABLE.get(final_resolution, 8)
+
+
+def check_target(reached: int, config: Train, final_resolution: int) -> None:
+    """Refuses a target that a run has left behind; the last step may have gone past it by less than a batch.
+
+    Raises:
+        InputError: train.total_kimg is lower than the `reached` images, beyond that step.
+    """
+    if reached - batch_at(config.start_resolution, config, final_resolution) >= config.total_kimg * 1000:
+        raise InputError(
+            f"train.total_kimg is {config.total_kimg}; allowed: at least {reached / 1000}, where the run stands"
+        )
 
 
 def phase_at(nimg: int, config: Train, final_resolution: int) -> Phase:

@@ -9,7 +9,7 @@ import pytest
 from components.config import InputError
 from components.evaluation import snapshots
 from components.evaluation.candidates import Generated
-from components.evaluation.snapshots import Watch, best, choose_best, lines
+from components.evaluation.snapshots import Watch, best, catch_up, choose_best, lines
 
 BENCH = SimpleNamespace(yardstick={"extractor_digest": "e", "samples": 9}, metric="distance")
 
@@ -171,13 +171,14 @@ def test_half_a_line_of_a_killed_writer_is_dropped(tmp_path):
     assert [found["nimg"] for found in lines(tmp_path)] == [10, 20]
 
 
-def test_choosing_the_best_measures_first_what_is_not_measured(tmp_path, monkeypatch):
+def test_the_best_is_chosen_when_what_was_left_is_measured(tmp_path, monkeypatch):
     for nimg in (10, 20):
         put(tmp_path, nimg)
     values = {10: 1.0, 20: 2.0}
     monkeypatch.setattr(snapshots, "examine", lambda exam: line(exam.snapshot, values[int(exam.snapshot.name)]))
     chosen = tmp_path / "candidate"
     chosen.mkdir()
+    catch_up(tmp_path, BENCH)
     assert choose_best(tmp_path, BENCH, chosen) == 10
     assert (chosen / "generator.safetensors").read_text() == "weights 10"
 
