@@ -98,9 +98,10 @@ def table(groups: Groups, metric: str, alarm: str) -> str:
     lines += [
         f"{'  ' + name.replace('_', ' '):<32}{value:>12.4g}" for name, value in groups["holdout_baselines"].items()
     ]
-    share, path = groups["memorisation"]["share"], groups["path"]["perceptual_length"]
+    copies, path = groups["memorisation"], groups["path"]["perceptual_length"]
+    fresh = f"{copies['expected']:.2g} is what fresh reals score"
     lines += [
-        f"{'share that copies a train image':<32}{share:>12.4g}{'0.01 is what fresh reals score':>36}",
+        f"{'share that copies a train image':<32}{copies['share']:>12.4g}{fresh:>36}",
         f"{'perceptual path length':<32}{path:>12.4g}",
         f"{'collapse alarm':<32}{'yes: ' + alarm if alarm else 'none':>12}",
     ]
