@@ -1,4 +1,4 @@
-"""frechet_random_conv on drawn creatures and real sprites: what it must notice, and how much against its floor."""
+"""The metrics on random_conv, of drawn creatures and real sprites: what each must notice, and what it cannot."""
 
 import io
 import itertools
@@ -13,7 +13,7 @@ from PIL import Image
 
 from components.data.procedural import PLANS, draw_creature, ellipse_of
 from components.evaluation.candidates import blur_to_8
-from components.evaluation.frechet import frechet
+from components.evaluation.metrics import compare, prepare
 from components.evaluation.random_conv import RandomConv
 from tests.preprocessing import on_white
 
@@ -22,8 +22,13 @@ COUNT = 495  # of each half: 55 creatures of each body plan
 TUXEMON = Path(__file__).parents[4] / "shared/data/tuxemon.zip"
 
 
-def found(images):
-    return statistics(EXTRACTOR, lambda at: images[at], len(images))
+def features(images):
+    return EXTRACTOR(images).numpy()
+
+
+def measure(images, reference):
+    """The value of every metric."""
+    return {name: found.value for name, found in compare(features(images), reference).items()}
 
 
 def blurred(images, sigma):
@@ -58,12 +63,12 @@ def creatures(drawn):
 
 @pytest.fixture(scope="module")
 def reference(creatures):
-    return found(creatures[COUNT:])
+    return prepare(features(creatures[COUNT:]))
 
 
 @pytest.fixture(scope="module")
-def floor(creatures, reference):
-    return frechet(found(creatures[:COUNT]), reference)
+def real(creatures, reference):
+    return measure(creatures[:COUNT], reference)
 
 
 @pytest.mark.parametrize(
@@ -71,24 +76,61 @@ def floor(creatures, reference):
     [(blurred, (0.5, 1.0, 2.0)), (noisy, (6, 18, 54)), (of_plans, (7, 4, 1))],
     ids=["blur", "noise", "dropped modes"],
 )
-def test_grows_with(spoil, strengths, creatures, reference, floor):
-    reals = creatures[:COUNT]
-    distances = [frechet(found(spoil(reals, strength)), reference) for strength in strengths]
-    ladder = [floor, *distances]
-    assert all(worse > 1.2 * better for better, worse in itertools.pairwise(ladder)), ladder
-    assert distances[-1] > 10 * floor, ladder
+def test_distances_grow_with(spoil, strengths, creatures, reference, real):
+    ladder = [real, *(measure(spoil(creatures[:COUNT], strength), reference) for strength in strengths)]
+    floor = real["frechet"]
+    for better, worse in itertools.pairwise(ladder):
+        assert worse["frechet"] > 1.2 * better["frechet"], ladder
+        assert worse["frechet_infinity"] > better["frechet_infinity"] + 0.2 * floor, ladder
+        assert worse["kernel"] > better["kernel"], ladder
+    assert min(ladder[-1]["frechet"], ladder[-1]["frechet_infinity"]) > 10 * floor, ladder
 
 
-def test_ellipses_are_no_creatures(drawn, reference, floor):
+@pytest.mark.parametrize("count", [7, 4, 1])
+def test_coverage_is_the_share_of_modes_and_recall_falls_with_it(count, creatures, reference, real):
+    found = measure(of_plans(creatures[:COUNT], count), reference)
+    assert found["coverage"] == pytest.approx(count / len(PLANS), abs=0.03)
+    assert found["recall"] < count / len(PLANS) + 0.03
+    assert found["precision"] > real["precision"] - 0.05
+
+
+def test_blur_lowers_precision_and_coverage(creatures, reference, real):
+    slight, strong = (measure(blurred(creatures[:COUNT], sigma), reference) for sigma in (0.5, 1.0))
+    for name in ("precision", "recall", "density", "coverage"):
+        assert slight[name] < 0.9 * real[name]
+        assert strong[name] < 0.05
+
+
+def test_one_image_is_precise_and_covers_nothing(creatures, reference):
+    found = measure(np.repeat(creatures[:1], COUNT, axis=0), reference)
+    assert found["precision"] == 1
+    assert found["recall"] == 0
+    assert found["coverage"] < 0.02
+
+
+def test_reals_are_no_distance_apart_where_bias_is_removed(creatures):
+    of_all, found = features(creatures), []
+    for seed in range(6):
+        order = np.random.RandomState(seed).permutation(len(of_all))
+        one = compare(of_all[order[:COUNT]], prepare(of_all[order[COUNT:]]))
+        found.append([one[name].value for name in ("frechet", "frechet_infinity", "kernel")])
+    floor, infinity, kernel = np.mean(found, axis=0)
+    assert abs(infinity) < floor / 10
+    assert abs(kernel) < floor / 10
+
+
+def test_ellipses_are_no_creatures(drawn, reference, real):
     ellipses = np.stack([on_white(Image.fromarray(ellipse_of(np.asarray(image)))) for image in drawn[:COUNT]])
-    assert frechet(found(ellipses), reference) > 5 * floor
+    found = measure(ellipses, reference)
+    assert found["frechet"] > 5 * real["frechet"]
+    assert found["precision"] < 0.05
 
 
-def test_one_image_is_about_as_bad_as_a_strong_blur(creatures, reference, floor):
-    blur = frechet(found(blur_to_8(creatures[:COUNT])), reference)
-    repeated = frechet(found(np.repeat(creatures[:1], COUNT, axis=0)), reference)
+def test_one_image_is_about_as_bad_as_a_strong_blur(creatures, reference, real):
+    blur = measure(blur_to_8(creatures[:COUNT]), reference)["frechet"]
+    repeated = measure(np.repeat(creatures[:1], COUNT, axis=0), reference)["frechet"]
     assert 1 / 3 < repeated / blur < 3
-    assert min(blur, repeated) > 20 * floor
+    assert min(blur, repeated) > 20 * real["frechet"]
 
 
 @pytest.mark.skipif(not TUXEMON.exists(), reason="shared data absent: ../shared/data/tuxemon.zip")
@@ -98,8 +140,10 @@ def test_real_sprites():
         opened = [Image.open(io.BytesIO(archive.read(name))).convert("RGBA") for name in names]
     sprites = np.stack([on_white(image, 64) for image in opened])
     sprites = sprites[np.random.RandomState(0).permutation(len(sprites))]
-    reals, reference = sprites[:340], found(sprites[340:])
-    floor = frechet(found(reals), reference)
+    reals, reference = sprites[:340], prepare(features(sprites[340:]))
+    real = measure(reals, reference)
+    assert abs(real["frechet_infinity"]) < real["frechet"] / 2
     for spoilt, times in ((blurred(reals, 1.0), 4), (blur_to_8(reals), 15), (noisy(reals, 36), 8), (reals[:1], 20)):
-        spoilt = np.resize(spoilt, reals.shape)
-        assert frechet(found(spoilt), reference) > times * floor
+        found = measure(np.resize(spoilt, reals.shape), reference)
+        assert found["frechet"] > times * real["frechet"]
+        assert found["coverage"] < 0.8 * real["coverage"]
