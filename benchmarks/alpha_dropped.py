@@ -121,12 +121,13 @@ def compare_trainings(source: Path, folder: Path, params: Params) -> None:
 
 
 def reports_table(reports: dict[str, Report]) -> str:
+    """Each number with its interval, and what real images score where that is known."""
     rows = []
     first = next(iter(reports.values())).groups
     for group in ("holdout", "memorisation", "collapse", "path"):
         for key in first[group]:
             cells = [f"{report.groups[group][key]:.3g}" + interval(report, group, key) for report in reports.values()]
-            rows.append([key, *cells])
+            rows.append([f"{group}/{key}", *cells])
     return table(["", *reports], rows)
 
 
