@@ -94,11 +94,26 @@ def beside(share: Share) -> Iterator[Callable[..., Future[Any]]]:
     options = {"num_cpus": 0, "num_gpus": int(spare), "max_restarts": -1, "max_task_retries": TRIES - 1}
     threads = 1 if share.device == "cpu" else share.threads
     worker = cache(lambda: ray.remote(**options)(_Beside).remote(threads, spare))  # begun with the first task
+
+    def submit(function: Callable[[Any], Any], argument: Any) -> Future[Any]:
+        answer: Future[Any] = Future()
+        worker().run.remote(function, argument).future().add_done_callback(partial(_pass_on, answer))
+        return answer
+
     try:
-        yield lambda function, argument: worker().run.remote(function, argument).future()
+        yield submit
     finally:
         if worker.cache_info().currsize:
             ray.kill(worker())
+
+
+def _pass_on(answer: Future[Any], done: Future[Any]) -> None:
+    """What Ray's future came to; of an error, what the function itself raised."""
+    error = done.exception()
+    if error is None:
+        answer.set_result(done.result())
+    else:
+        answer.set_exception(error.cause if isinstance(error, ray.exceptions.RayTaskError) else error)
 
 
 class _Beside:

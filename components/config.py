@@ -184,10 +184,11 @@ class Evaluate:
     def __post_init__(self) -> None:
         own = self.extractor not in EXTRACTORS
         _check(
-            re.fullmatch(r"(?!alpha$)[a-z][a-z0-9_]*", self.extractor) is not None,  # frechet_alpha is something else
+            re.fullmatch(r"(?!alpha$)(?!.*_(infinity|rgba)$)[a-z][a-z0-9_]*", self.extractor) is not None,
             "evaluate.extractor",
             self.extractor,
-            f"{', '.join(EXTRACTORS)}, or a name in small letters, digits and '_' for the network in evaluate.weights",
+            f"{', '.join(EXTRACTORS)}, or a name in small letters, digits and '_' (not alpha, …_infinity, …_rgba) "
+            "for the network in evaluate.weights",
         )
         _check(
             bool(self.weights) == (self.extractor != "random_conv"),
@@ -220,7 +221,7 @@ class Gate:
     """What a generator must show to become the champion, beside being better than the one there is."""
 
     max_memorised: float  # share of samples that copy a train image
-    min_coverage: float  # share of holdout images that have a sample near them
+    min_coverage: float  # as a share of the coverage that reals reach
 
     def __post_init__(self) -> None:
         for name in ("max_memorised", "min_coverage"):

@@ -10,38 +10,24 @@ from typing import Any
 from rich.console import Group
 from rich.table import Table
 
-SPLITS = ("holdout", "train")
 QUALITIES = ("precision", "recall", "density", "coverage")
 MARKS = {"real": "real against real (the floor)", "blurred_8x8": "reals blurred to 8×8 (the mark)"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
-    """Facts by name; the distance and its baselines, a row each, a column per split."""
+    """Facts by name; the deciding distance to the holdout images and what to read it beside, in the order of rows."""
 
     facts: dict[str, str]
     metric: str
-    values: dict[str, tuple[float, ...]]  # "this generator" first, then the baselines; one value per split
-
-    def ratios(self, name: str) -> tuple[float, ...]:
-        """How many times as far as this row the generator is from the reals, per split; below 1 it beats it."""
-        own = self.values["this generator"]
-        return tuple(mine / other for mine, other in zip(own, self.values[name], strict=True))
+    values: dict[str, float]
 
     def header(self) -> list[str]:
-        return [self.metric, *(column for split in SPLITS for column in (split, "generator ÷ it"))]
+        return [self.metric, "to the holdout"]
 
     def rows(self) -> list[list[str]]:
         """The cells under header(), as text."""
-        return [
-            [MARKS.get(name, name.replace("_", " "))]
-            + [
-                cell
-                for value, ratio in zip(values, self.ratios(name), strict=True)
-                for cell in (f"{value:.4g}", f"{ratio:.3g}×")
-            ]
-            for name, values in self.values.items()
-        ]
+        return [[MARKS.get(name, name.replace("_", " ")), f"{value:.4g}"] for name, value in self.values.items()]
 
     def markdown(self) -> str:
         """Both tables, for Prefect."""
@@ -71,17 +57,18 @@ def summarise(project: Path, *, minutes: float) -> Summary:
     grid = run / "grids" / f"{nimg:09d}.png"
     pictures = [*sorted((project / "reports/pictures").glob("*.png")), *([grid] if grid.exists() else [])]
     metric = _json(project / "reports/evaluation.json")["metric"]
-    own, floor = ([metrics[f"{split}{kind}"][metric] for split in SPLITS] for kind in ("", "_floor"))
-    values = {"this generator": tuple(own), "real": tuple(floor)}
-    for name in metrics["holdout_baselines"]:
-        values[name] = tuple(metrics[f"{split}_baselines"][name] for split in SPLITS)
     holdout, copied = metrics["holdout"], metrics["memorisation"]["share"]
+    values = {
+        "this generator": holdout[metric],
+        "real": metrics["holdout_floor"][metric],
+        **metrics["holdout_baselines"],
+    }
     facts = {
         "run key": run_key,
         "kimg": f"{nimg / 1000:g}",
         "images/s": _images_per_s(run / "metrics.jsonl", nimg),
         "model": f"{registered['model']} version {registered['version']}, alias {registered['alias']}",
-        "holdout": ", ".join(f"{name} {holdout[name]:.3g}" for name in QUALITIES),
+        "quality": ", ".join(f"{name} {holdout[name]:.3g}" for name in QUALITIES),
         "copies of train images": f"{copied:.1%} of the samples",
         "pictures": "\n".join(str(path.relative_to(project)) for path in pictures),
         "look at it all": ".venv/bin/mlflow ui",

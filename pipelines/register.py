@@ -24,11 +24,14 @@ def _read(path: Path) -> dict[str, Any]:
     return content
 
 
-def _measure(params: Params, folder: Path) -> gate.Numbers:
-    """What decides, of a champion that was measured with other data, extractor or N."""
-    from components.evaluation.bench import measure_on_holdout  # torch, which most calls do without
+def _measure(params: Params, about: dict[str, Any], folder: Path) -> gate.Numbers | str:
+    """What decides, of a champion that was measured with other data, extractor or N; or why that cannot be."""
+    from components.evaluation.bench import Bench, measure_on_holdout  # torch, which most calls do without
 
-    return measure_on_holdout(params.evaluate, SHARDS, folder, gpus=params.execution.device != "cpu")
+    bench = Bench.build(params.evaluate, SHARDS, gpus=params.execution.device != "cpu")
+    if (bench.yardstick, bench.metric) != (about["yardstick"], about["metric"]):
+        raise InputError(f"{REPORTS} was measured by other params or data than there are now; run dvc repro")
+    return measure_on_holdout(bench, folder)
 
 
 def main() -> None:
@@ -45,7 +48,7 @@ def main() -> None:
     runs.log_results(key, numbers, nimg, [REPORTS / "pictures", REPORTS / "history"])
     version = registry.register(model, CANDIDATE, run_id)
     subject = registry.Subject(model, version, numbers, about["yardstick"], about["metric"])
-    alias, checks = registry.decide(subject, params.register.gate, partial(_measure, params))
+    alias, checks = registry.decide(subject, params.register.gate, partial(_measure, params, about))
     write_bytes(REPORTS / "verdict.md", gate.table(f"models:/{model}/{version} is the {alias}", checks).encode())
     content = {"model": model, "version": int(version), "alias": alias, "mlflow_run_id": run_id}
     write_json(REPORTS / "registered.json", content | {"verdict": [asdict(check) for check in checks]})

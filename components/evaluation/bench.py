@@ -19,11 +19,12 @@ from components.evaluation.description import Described, Look, describe, describ
 from components.evaluation.distances import Indices
 from components.evaluation.features import ExtractorSpec, find_extractor, metric_name
 from components.evaluation.intervals import Measured
-from components.evaluation.metrics import KINDS, Reals, compare, covered, distance, prepare
+from components.evaluation.metrics import KINDS, Reals, compare, covered, distance, frechet, prepare
 from components.executor import Spread, executor, inline
 
 Groups = dict[str, dict[str, float]]  # metrics.json: {"holdout": {"frechet_random_conv": 4.5}, "holdout_low": …}
 CACHE = Path(".cache/features")
+METRICS = 1  # raised when an estimator changes: its numbers cannot be compared with those before
 SPLIT_SEED = 0
 MIN_TRAIN, MIN_HOLDOUT = 8, 2  # four images set aside for the floor; a covariance and a neighbour each
 
@@ -85,6 +86,7 @@ class Bench:
     def yardstick(self) -> dict[str, str | int]:
         """What must be equal for numbers to be compared."""
         return {
+            "metrics": METRICS,
             "extractor": self.spec.name,
             "extractor_digest": self.look.extractor().digest,
             "samples": self.samples,
@@ -113,7 +115,7 @@ class Bench:
             features, alpha = _prepared(self, split)
             values = {self._name(kind): value for kind, value in compare(found.features, features).items()}
             if alpha:
-                values["frechet_alpha"] = compare(found.alpha, alpha)["frechet"]
+                values["frechet_alpha"] = frechet(found.alpha, alpha)["frechet"]
             groups |= grouped(split, values)
         return groups
 
@@ -144,17 +146,16 @@ def split_train(count: int, samples: int) -> Split:
     return Split(np.sort(order[:size]), np.sort(order[size:]))
 
 
-def measure_on_holdout(params: Evaluate, shards: Path, folder: Path, gpus: bool) -> Groups:
-    """A generator folder against the holdout images of a folder of shards, over an executor.
-
-    Raises:
-        InputError: as Bench.build; its images have other channels than the data.
-    """
-    bench, source = Bench.build(params, shards, gpus), Generated.at(folder, gpus)
-    own, wanted = source.generator().channels, bench.look.channels
-    if own != wanted:
-        raise InputError(f"it draws images of {own} channels, the data has {wanted}")
-    with executor(preload="components.evaluation.description", gpus=gpus) as spread:
+def measure_on_holdout(bench: Bench, folder: Path) -> Groups | str:
+    """A generator folder against the holdout images, over an executor; or why that cannot be."""
+    source = Generated.at(folder, bench.gpus)
+    try:
+        own = source.generator().channels
+    except InputError as error:
+        return str(error)
+    if own != bench.look.channels:
+        return f"it draws images of {own} channels, the data has {bench.look.channels}"
+    with executor(preload="components.evaluation.description", gpus=bench.gpus) as spread:
         return bench.on_holdout(source, spread)
 
 

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from components.data.dataset import ImageSet
 from components.data.images import Uint8
 from components.evaluation.distances import Indices
-from components.generation.sampler import WEIGHTS_FILE, load_generator, sample
+from components.generation.sampler import CONFIG_FILE, WEIGHTS_FILE, load_generator, sample
 from components.models import Generator, build_generator
 
 Source = Callable[[Indices], Uint8]  # keys [B] to images [B, H, W, C]
@@ -56,14 +56,14 @@ class Generated:
     """A generator folder's images at psi 1; keys are seeds."""
 
     folder: Path
-    digest: str  # of its weights: what a worker has loaded from there before may be another generator
+    digest: str  # what a worker has loaded from there before may be another generator
     gpus: bool = False
 
     @classmethod
     def at(cls, folder: Path, gpus: bool = False) -> Generated:
         """The generator that is in the folder now."""
-        with (folder / WEIGHTS_FILE).open("rb") as file:
-            return cls(folder, hashlib.file_digest(file, "sha256").hexdigest(), gpus)
+        known = [(folder / name).stat() for name in (CONFIG_FILE, WEIGHTS_FILE)]
+        return cls(folder, _digest(folder, *((file.st_ino, file.st_mtime_ns, file.st_size) for file in known)), gpus)
 
     def __call__(self, keys: Indices) -> Uint8:
         return sample(self.generator(), keys.tolist())
@@ -87,6 +87,14 @@ class Untrained:
 def device(gpus: bool) -> str:
     """What the process at hand computes on, where GPUs are allowed."""
     return "cuda" if gpus and torch.cuda.is_available() else "cpu"
+
+
+@lru_cache(maxsize=64)
+def _digest(folder: Path, *_: tuple[int, int, int]) -> str:
+    """SHA-256 of a generator folder; what it is called with beside the path changes when a file does."""
+    digest = hashlib.sha256((folder / CONFIG_FILE).read_bytes())
+    digest.update((folder / WEIGHTS_FILE).read_bytes())
+    return digest.hexdigest()
 
 
 @lru_cache(maxsize=4)

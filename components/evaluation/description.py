@@ -16,12 +16,13 @@ import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
+from components.config import InputError
 from components.data.files import write_bytes
 from components.evaluation.candidates import Generated, RealImages, Source, device
 from components.evaluation.distances import Float64, Indices
 from components.evaluation.extractor import Extractor
 from components.evaluation.features import ALPHA, ExtractorSpec, load_extractor
-from components.evaluation.memorisation import GRID, layout
+from components.evaluation.memorisation import LAYOUT, layout
 from components.executor import Spread, inline
 from components.generation.paths import EPSILON, path_pairs
 
@@ -56,6 +57,11 @@ class Look:
         """The extractor, loaded once a process."""
         return load_extractor(self.spec, self.channels, device(self.gpus))
 
+    def digest(self) -> str:
+        """SHA-256 of all that decides the numbers."""
+        alpha = load_extractor(ALPHA, 4).digest if self.channels == 4 else ""
+        return hashlib.sha256(json.dumps([self.extractor().digest, alpha, LAYOUT]).encode()).hexdigest()
+
     def describe(self, source: Source, keys: Indices) -> Described:
         """One batch."""
         images = source(keys)
@@ -75,24 +81,37 @@ class Look:
 
 
 def describe(source: Source, keys: Indices, look: Look, spread: Spread = inline) -> Described:
-    """All images of the keys, in their order."""
+    """All images of the keys, in their order.
+
+    Raises:
+        InputError: the extractor gives infinities or NaN.
+    """
     parts = list(spread(partial(_describe, source, look), _batches(keys)))
-    return Described(*(np.concatenate(columns) for columns in zip(*(part._parts() for part in parts), strict=True)))
+    found = Described(*(np.concatenate(columns) for columns in zip(*(part._parts() for part in parts), strict=True)))
+    if not np.isfinite(found.features).all():
+        raise InputError(f"extractor {look.spec.name} gives features that are not finite; allowed: numbers")
+    return found
 
 
 def path_steps(source: Generated, seeds: Indices, look: Look, spread: Spread = inline) -> Float64:
-    """The squared speeds of perceptual path length, [P]; see components/generation/paths.py."""
-    return np.concatenate(list(spread(partial(_steps, source, look), _batches(seeds))))
+    """The squared speeds of perceptual path length, [P]; see components/generation/paths.py.
+
+    Raises:
+        InputError: the generator gives infinities or NaN.
+    """
+    steps = np.concatenate(list(spread(partial(_steps, source, look), _batches(seeds))))
+    if not np.isfinite(steps).all():
+        raise InputError(f"{source.folder}: the generator's images are not finite; allowed: one that has not diverged")
+    return steps
 
 
 def described_reals(source: RealImages, look: Look, cache: Path, spread: Spread = inline) -> Described:
     """A whole split, from the cache where another run has described it.
 
-    A file of the cache is named by the digests of the split's images and of the extractor, and the layout's grid.
+    A file of the cache is named by the digests of the split's images and of the look.
     """
     images = source.images()
-    identity = json.dumps([images.split_digest, look.extractor().digest, GRID])
-    path = cache / f"{hashlib.sha256(identity.encode()).hexdigest()}.safetensors"
+    path = cache / f"{images.split_digest[:32]}-{look.digest()[:32]}.safetensors"
     try:
         return Described(**load_file(path))
     except (OSError, SafetensorError, TypeError):

@@ -60,11 +60,11 @@ def evaluate(bench: Bench, folder: Path, spread: Spread) -> Report:
     groups: Groups = {
         **bench.against(SPLITS, found),
         **{f"{name}_floor": floors[name] for name in SPLITS},
-        **{f"{name}_baselines": {key: bench.distance(name, of) for key, of in baselines.items()} for name in SPLITS},
+        "holdout_baselines": {key: bench.distance("holdout", of) for key, of in baselines.items()},
         **grouped("path", {"perceptual_length": path_length(steps)}),
         **grouped("memorisation", {"share": copies.rate}),
         **grouped("collapse", {"duplicates": fallen.duplicates, "spread": fallen.spread}),
-        **grouped("labels", {label.name: label.covered for label in fallen.labels}),
+        **grouped("labels", {label.name or "no label": label.covered for label in fallen.labels}),
         "counts": {"samples": bench.samples, "train": len(split.reference), "holdout": len(holdout.features)},
     }
     groups["memorisation"]["expected"] = copies.expected

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from components.evaluation.distances import Float64, Indices, squared_blocks
 
 K = 5
-HAIR = 1e-12  # of the largest squared norm: more than rounding, less than any difference of two float32 features
+HAIR = 1e-12  # of the largest squared norm: more than rounding in float64
 
 Bools = npt.NDArray[np.bool_]
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from components.config import InputError
 from components.data.images import Uint8
 from components.data.similarity import PAIR, groups
 from components.evaluation.distances import Float64, Indices, distance_blocks
@@ -21,6 +22,7 @@ Float32 = npt.NDArray[np.float32]
 Bool = npt.NDArray[np.bool_]
 
 GRID = 8  # cells each way that an image is averaged to
+LAYOUT = "means of 8x8 cells, centred, unit norm, contrast at least a level"  # what layout() does, for digests
 NEIGHBOURS = 50  # train images about a sample whose mean distance is the unit of its score
 FALSE_ALARMS = 0.01  # share of fresh images that may be flagged
 CALIBRATION = 2000  # train images, at most, that stand in for fresh ones
@@ -59,10 +61,16 @@ def train_groups(shards: Path, count: int) -> Indices:
 
     Fresh images have none of their kind in the train set, as preprocessing leaves each group on one side.
     """
-    rows = [json.loads(line) for line in (shards / "images.jsonl").read_text(encoding="utf-8").splitlines()]
-    pairs = [json.loads(line) for line in (shards / "pairs.jsonl").read_text(encoding="utf-8").splitlines()]
-    place = {row["name"]: at for at, row in enumerate(row for row in rows if row["split"] == "train")}
-    assert len(place) == count, (len(place), count)
+    try:
+        rows, pairs = (
+            [json.loads(line) for line in (shards / name).read_text(encoding="utf-8").splitlines()]
+            for name in ("images.jsonl", "pairs.jsonl")
+        )
+        place = {row["name"]: at for at, row in enumerate(row for row in rows if row["split"] == "train")}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{shards}: not a folder of shards made by the preprocess stage: {error}") from None
+    if len(place) != count:
+        raise InputError(f"{shards}/images.jsonl has {len(place)} train images; allowed: the {count} of the shards")
     alike = np.zeros(len(pairs), PAIR)
     for side in ("first", "second"):  # a dropped image, which has no place yet, still joins two that were kept
         alike[side] = [place.setdefault(pair[side], len(place)) for pair in pairs]

@@ -77,14 +77,21 @@ def compare(generated: npt.NDArray[np.float32], reals: Reals) -> dict[str, Measu
     }
 
 
-def distance(kind: str, generated: npt.NDArray[np.float32], reals: Reals) -> float:
-    """One of the first three of compare(), without the work of the others."""
+def frechet(generated: npt.NDArray[np.float32], reals: Reals) -> dict[str, Measured]:
+    """The first two of compare()."""
     generated = _shuffled(generated)
-    starts = block_starts(len(generated))
-    if kind == "kernel":
-        return float(kernel_distances(generated, starts, reals.features, reals.within)[-1])
     rows, real_rows = _about_the_reals(generated, reals), _about_the_reals(reals.features, reals)
-    return _frechet(rows, starts, real_rows, reals.root)[kind].value
+    return _frechet(rows, block_starts(len(rows)), real_rows, reals.root)
+
+
+def distance(kind: str, generated: npt.NDArray[np.float32], reals: Reals) -> float:
+    """One of the first three of compare(), without its interval."""
+    whole = np.zeros(1, np.int64)
+    if kind == "kernel":
+        return float(kernel_distances(generated, whole, reals.features, reals.within)[-1])
+    if kind == "frechet":
+        return float(frechet_distances(_about_the_reals(generated, reals), whole[:0], reals.root)[-1])
+    return frechet(generated, reals)[kind].value
 
 
 def covered(generated: npt.NDArray[np.float32], reals: Reals) -> Bools:

@@ -19,9 +19,11 @@ from typing import Any
 from components.config import InputError
 from components.evaluation.bench import Bench
 from components.evaluation.candidates import Generated
+from components.generation.sampler import WEIGHTS_FILE
 
 Submit = Callable[[Callable[["Exam"], dict[str, Any]], "Exam"], Future[dict[str, Any]]]
 FOLDER, LINES = "snapshots", "evaluations.jsonl"
+GONE = ".gone"  # how the name of a snapshot ends while it is deleted
 
 
 @dataclass(frozen=True)
@@ -109,13 +111,16 @@ def choose_best(run: Path, bench: Bench, folder: Path) -> int:
 
 def _here(examine: Callable[[Exam], dict[str, Any]], exam: Exam) -> Future[dict[str, Any]]:
     future: Future[dict[str, Any]] = Future()
-    future.set_result(examine(exam))
+    try:
+        future.set_result(examine(exam))
+    except Exception as error:  # as a worker would hand it on
+        future.set_exception(error)
     return future
 
 
 def snapshots(run: Path) -> list[Path]:
     """The generator folders of a run, oldest first."""
-    return sorted((run / FOLDER).glob("[0-9]*"))
+    return sorted(path.parent for path in (run / FOLDER).glob(f"[0-9]*/{WEIGHTS_FILE}"))
 
 
 def lines(run: Path) -> list[dict[str, Any]]:
@@ -126,7 +131,10 @@ def lines(run: Path) -> list[dict[str, Any]]:
 def json_lines(path: Path) -> list[dict[str, Any]]:
     """The whole lines of a file that may be growing, or not be there yet."""
     content = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
-    return [json.loads(line) for line in content if line.endswith("\n")]
+    try:
+        return [json.loads(line) for line in content if line.endswith("\n")]
+    except ValueError as error:
+        raise InputError(f"{path} is damaged ({error}); allowed: one JSON object a line") from None
 
 
 def _end_with_a_line(path: Path) -> None:
@@ -157,4 +165,6 @@ def prune(run: Path, bench: Bench) -> None:
     kept = {best(run, bench), *snapshots(run)[-1:]}
     for folder in measured(run, bench):
         if folder not in kept:
-            shutil.rmtree(folder)
+            folder.rename(folder.with_name(f".{folder.name}{GONE}"))
+    for folder in (run / FOLDER).glob(f".*{GONE}"):
+        shutil.rmtree(folder, ignore_errors=True)

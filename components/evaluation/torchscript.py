@@ -63,7 +63,7 @@ class TorchScript(Extractor):
             raise InputError(f"{weights} failed ({_reason(error)}); {needed}") from None
         if not isinstance(found, Tensor):
             raise InputError(f"{weights} gave {type(found).__name__}; {needed}")
-        if found.dtype != torch.float32 or found.ndim != 2 or len(found) != PROBES:
+        if found.dtype != torch.float32 or found.ndim != 2 or len(found) != PROBES or not found.shape[1]:
             raise InputError(f"{weights} gave {str(found.dtype).removeprefix('torch.')} {list(found.shape)}; {needed}")
         return found.shape[1]
 

@@ -47,7 +47,7 @@ def judge(numbers: Numbers, metric: str, gate: Gate, champion: Rival | None) -> 
     holdout, own = numbers["holdout"], margin(numbers, metric)
     checks = [
         _at_most("memorised", numbers["memorisation"]["share"], gate.max_memorised),
-        _at_least("coverage", holdout["coverage"], gate.min_coverage),
+        _at_least("coverage", holdout["coverage"], gate.min_coverage * numbers["holdout_floor"]["coverage"]),
         _at_most("collapse alarm", numbers["collapse"]["alarm"], 0.0),
     ]
     if champion is None:

@@ -27,6 +27,7 @@ from components.tracking.gate import Check, Numbers, Rival, judge, margin
 from components.tracking.packaging import ARTIFACT, log_generator
 from components.tracking.runs import DATA_DIGEST, GIT_COMMIT, RUN_KEY, git_commit
 
+Measure = Callable[[Path], Numbers | str]
 CHALLENGER, CHAMPION = "challenger", "champion"
 NIMG, GENERATOR_DIGEST = "bestiary.nimg", "bestiary.generator_digest"
 YARDSTICK, MEASURED = "bestiary.yardstick", "bestiary.measured"  # by what, and how good: JSON
@@ -96,13 +97,13 @@ def register(model: str, candidate: Path, run_id: str) -> str:
     return version
 
 
-def decide(subject: Subject, gate: Gate, measure: Callable[[Path], Numbers]) -> tuple[str, list[Check]]:
+def decide(subject: Subject, gate: Gate, measure: Measure) -> tuple[str, list[Check]]:
     """Judges a version and names it `champion` if it passes. Returns its highest alias and the verdict.
 
     A version that is the champion already stays it, by the verdict that made it one: none where a person did.
 
     Args:
-        measure: takes a champion's holdout numbers anew, by the subject's yardstick; InputError where that cannot be.
+        measure: takes a champion's holdout numbers anew by the subject's yardstick, or says why that cannot be.
     """
     client, model, version = MlflowClient(), subject.model, subject.version
     _record(model, version, subject.numbers, subject.yardstick)
@@ -119,18 +120,22 @@ def decide(subject: Subject, gate: Gate, measure: Callable[[Path], Numbers]) -> 
     return CHAMPION, checks
 
 
-def _rival(held: ModelVersion, subject: Subject, measure: Callable[[Path], Numbers]) -> Rival:
+def _rival(held: ModelVersion, subject: Subject, measure: Measure) -> Rival:
     """The champion by the subject's yardstick: as it was measured, or measured now."""
     version = int(held.version)
     if json.loads(held.tags.get(YARDSTICK, "{}")) == subject.yardstick:
         numbers = json.loads(held.tags[MEASURED])
-    else:
-        try:
-            numbers = measure(resolve(f"models:/{subject.model}/{version}"))
-        except InputError as error:
-            return Rival(version, reason=str(error))
-        _record(subject.model, str(version), numbers, subject.yardstick)
-    return Rival(version, numbers["holdout"][subject.metric], margin(numbers, subject.metric))
+        return Rival(version, numbers["holdout"][subject.metric], margin(numbers, subject.metric))
+    try:
+        folder = resolve(f"models:/{subject.model}/{version}")
+    except InputError as error:
+        return Rival(version, reason=str(error))
+    found = measure(folder)
+    if isinstance(found, str):
+        return Rival(version, reason=found)
+    rival = Rival(version, found["holdout"][subject.metric], margin(found, subject.metric))
+    _record(subject.model, str(version), found, subject.yardstick)
+    return rival
 
 
 def _record(model: str, version: str, numbers: Numbers, yardstick: Mapping[str, Any]) -> None:

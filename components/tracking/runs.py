@@ -7,6 +7,7 @@ Every function raises mlflow.exceptions.MlflowException when the store does not 
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -25,6 +26,7 @@ SYNCED_EVALUATIONS = "bestiary.synced_evaluations"
 RUNNING = "RUNNING"
 TARGET = "total_kimg"  # may be raised in mid-run: a tag, for params are for ever
 NOT_METRICS = ("nimg", "kimg", "time")
+_UNNAMEABLE = re.compile(r"[^/\w.\- :]")  # what MLflow takes in no name of a metric; a label may be any folder's
 LINES_PER_BATCH = 40  # times the metrics of a line: below MLflow's 1,000
 MAX_DATASET_DIGEST = 36  # MLflow's limit, and just the length of DVC's digest of a folder
 
@@ -116,7 +118,7 @@ def log_results(run_key: str, metrics: Mapping[str, Any], nimg: int, pictures: I
 def flatten(groups: Mapping[str, Any]) -> dict[str, float]:
     """{"holdout": {"kid": 1.0}} is {"holdout/kid": 1.0}: dvc's holdout.kid under MLflow's way of grouping."""
     return {
-        f"{group}/{name}": value
+        _UNNAMEABLE.sub(lambda found: f"_{ord(found[0]):x}_", f"{group}/{name}"): value
         for group, values in groups.items()
         if isinstance(values, Mapping)
         for name, value in values.items()
@@ -150,12 +152,13 @@ def _points(line: Mapping[str, Any]) -> list[Metric]:
 
 
 def _sync_evaluations(client: MlflowClient, run_id: str, path: Path, after: int) -> None:
-    """Sends the lines after the first `after`: the file only grows."""
+    """Sends the lines after the first `after`, as the file only grows; of one yardstick, the last one's."""
     lines = list(_lines(path))
-    for line in lines[after:]:
-        del line["yardstick"]
-        points = [Metric(name, value, line["time"], line["nimg"]) for name, value in flatten(line).items()]
-        client.log_batch(run_id, metrics=points)
+    yardsticks = [line.pop("yardstick") for line in lines]
+    for line, yardstick in list(zip(lines, yardsticks, strict=True))[after:]:
+        if yardstick == yardsticks[-1]:
+            points = [Metric(name, value, line["time"], line["nimg"]) for name, value in flatten(line).items()]
+            client.log_batch(run_id, metrics=points)
     if lines[after:]:
         client.set_tag(run_id, SYNCED_EVALUATIONS, len(lines))
 

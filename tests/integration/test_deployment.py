@@ -41,8 +41,7 @@ else:
     write("runs/abc/metrics.jsonl", {"nimg": 1000, "kimg": 1.0, "seconds": 10.0})
     own = {"kid": 2.0, "precision": 0.1, "recall": 0.2, "density": 0.3, "coverage": 0.4}
     metrics = {"memorisation": {"share": 0.0}, "counts": {"samples": 10}}
-    for split in ("holdout", "train"):
-        metrics |= {split: own, f"{split}_floor": {"kid": 0.5}, f"{split}_baselines": {"untrained": 8.0}}
+    metrics |= {"holdout": own, "holdout_floor": {"kid": 0.5}, "holdout_baselines": {"untrained": 8.0}}
     write("reports/metrics.json", metrics)
     write("reports/evaluation.json", {"metric": "kid"})
     pathlib.Path("reports/verdict.md").write_text("models:/bestiary-generator/1 is the champion")
@@ -156,7 +155,7 @@ def test_a_deployment_run_is_the_whole_chain_and_a_crash_is_tried_again(toy, api
     (artifact,) = api.find("artifacts", artifacts={"key": {"any_": ["summary"]}})
     (verdict,) = api.find("artifacts", artifacts={"key": {"any_": ["verdict"]}})
     assert verdict["data"] == "models:/bestiary-generator/1 is the champion"
-    assert "| real against real (the floor) | 0.5 | 4× | 0.5 | 4× |" in artifact["data"]
+    assert "| real against real (the floor) | 0.5 |" in artifact["data"]
     assert "up to date" in toy.run("dvc", "status").stdout
     assert "didn't change, skipping" in toy.run("dvc", "repro").stdout
 

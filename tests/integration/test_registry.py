@@ -15,7 +15,7 @@ from mlflow import MlflowClient
 from PIL import Image
 from safetensors.torch import save_file
 
-from components.config import Gate, InputError
+from components.config import Gate, InputError, load_params
 from components.data.files import write_json
 from components.data.images import save_png
 from components.generation.sampler import load_generator, sample
@@ -23,6 +23,7 @@ from components.models import build_generator
 from components.tracking import registry
 from components.tracking.gate import Check
 from pipelines import register
+from tests.preprocessing import write_shards
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy"),  # MLflow 3.17 on SQLAlchemy 2.1
@@ -84,6 +85,7 @@ def metrics(own: float = 2.0, half: float = 0.1) -> dict:
         "holdout": {METRIC: own, "coverage": 0.5},
         "holdout_low": {METRIC: own - half, "coverage": 0.4},
         "holdout_high": {METRIC: own + half, "coverage": 0.6},
+        "holdout_floor": {METRIC: 0.1, "coverage": 1.0},
         "holdout_baselines": BASELINES,
         "memorisation": {"share": 0.01},
         "collapse": {"alarm": 0},
@@ -245,12 +247,21 @@ def test_a_champion_that_cannot_be_measured_stays():
     judged("other", 2.0)
 
     def measure(folder):
-        raise InputError("it draws images of 4 channels, the data has 3")
+        return "it draws images of 4 channels, the data has 3"
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(registry, "_download", lambda uri: Path(uri))
         alias, checks = judged("other", 0.1, measure, YARDSTICK | {"samples": 65})
     assert (alias, checks[-1].allowed) == ("challenger", "it draws images of 4 channels, the data has 3")
+
+
+def test_a_champion_is_measured_by_the_params_that_measured_the_candidate(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("data/shards").mkdir(parents=True)
+    splits = {"train": list(range(30)), "holdout": list(range(30, 40))}
+    write_shards(Path("data/shards"), np.zeros((40, 16, 16, 3), np.uint8), splits)
+    with pytest.raises(InputError, match="reports was measured by other params or data than there are now"):
+        register._measure(load_params(ROOT / "params.yaml"), evaluation(), Path("anything"))
 
 
 def test_a_person_may_move_the_alias():

@@ -79,6 +79,7 @@ def test_no_file(tmp_path):
         ("execution.workers", 0, "at least 1"),
         ("execution.workers", 3, "train.batch is 16; allowed: a multiple of 12"),
         ("evaluate.extractor", "alpha", "or a name in small letters"),
+        ("evaluate.extractor", "dino_infinity", "or a name in small letters"),
         ("evaluate.extractor", "inception", "evaluate.weights is ''; allowed: for inception a TorchScript file or URL"),
         ("evaluate.weights", "w.pt", "evaluate.weights is 'w.pt'; allowed: for random_conv nothing"),
         ("evaluate.weights_sha256", "0", "allowed: for random_conv nothing"),

@@ -186,3 +186,40 @@ def test_the_best_is_chosen_when_what_was_left_is_measured(tmp_path, monkeypatch
 def test_a_run_without_snapshots_has_no_best(tmp_path):
     with pytest.raises(InputError, match=r"evaluate\.pick is 'best' and run .* has no snapshot; allowed: last"):
         choose_best(tmp_path, BENCH, tmp_path)
+
+
+def test_a_snapshot_that_was_being_deleted_is_none_and_goes(tmp_path):
+    """A kill between the files of a folder."""
+    workers = Workers({10: 3.0, 20: 1.0, 30: 2.0})
+    for nimg in (10, 20, 30):
+        put(tmp_path, nimg)
+    (tmp_path / "snapshots/000000010/generator.safetensors").unlink()
+    half = tmp_path / "snapshots/.000000005.gone"
+    half.mkdir()
+    watch = Watch(tmp_path, BENCH, workers)
+    watch.look()
+    workers.answer()
+    watch.finish()
+    assert workers.asked() == [20, 30]
+    assert best(tmp_path, BENCH).name == "000000020"
+    assert not half.exists()
+
+
+def test_one_that_cannot_be_read_costs_the_choice_nothing(tmp_path, monkeypatch, capsys):
+    def examine(exam):
+        if exam.snapshot.name == "000000010":
+            raise InputError("the generator is damaged")
+        return line(exam.snapshot, 2.0)
+
+    for nimg in (10, 20):
+        put(tmp_path, nimg)
+    monkeypatch.setattr(snapshots, "examine", examine)
+    catch_up(tmp_path, BENCH)
+    assert "snapshot 000000010 was not measured: the generator is damaged" in capsys.readouterr().out
+    assert best(tmp_path, BENCH).name == "000000020"
+
+
+def test_a_damaged_line_is_said(tmp_path):
+    (tmp_path / "evaluations.jsonl").write_text('{"nimg": 1}\n{"nim\n{}\n')
+    with pytest.raises(InputError, match=r"evaluations\.jsonl is damaged"):
+        lines(tmp_path)

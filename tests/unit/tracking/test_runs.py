@@ -153,6 +153,25 @@ def test_names_of_results():
     }
 
 
+def test_a_label_may_be_called_anything(tmp_path):
+    labels = {"cats & dogs": 0.5, "(misc)": 0.25, "it's": 0.125, "fée": 1.0, "no label": 0.0}
+    runs.log_results("labels", {"labels": labels}, 4, [])
+    logged = MlflowClient().get_run(runs.open_run("labels")).data.metrics
+    assert sorted(logged.values()) == sorted(labels.values())
+    assert logged["labels/cats _26_ dogs"] == 0.5
+
+
+def test_after_a_change_of_yardstick_only_the_new_one_is_sent(tmp_path):
+    write(tmp_path, [line(10), line(20)])
+    exams = [
+        {"nimg": 10, "time": 10**12, "holdout": {"kid": value}, "yardstick": {"n": n}}
+        for n, value in ((9, 1.0), (8, 2.0))
+    ]
+    (tmp_path / "evaluations.jsonl").write_text("".join(json.dumps(exam) + "\n" for exam in exams))
+    runs.sync_metrics("yardsticks", tmp_path)
+    assert [value for _, value, _ in history("yardsticks", "holdout/kid")] == [2.0]
+
+
 def test_snapshots_measured_in_mid_run_are_points_of_the_same_curves(tmp_path):
     write(tmp_path, [line(10), line(20)])
     exams = [
