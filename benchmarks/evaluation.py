@@ -30,7 +30,7 @@ from components.evaluation.bench import Bench
 from components.evaluation.candidates import Generated, Untrained
 from components.evaluation.collapse import collapse
 from components.evaluation.description import describe, path_steps
-from components.evaluation.evaluate import evaluate
+from components.evaluation.evaluate import PATHS, evaluate
 from components.evaluation.memorisation import memorisation, train_groups
 from components.executor import Spread, executor
 from components.generation.sampler import save_generator
@@ -118,7 +118,7 @@ def _parts(bench: Bench, folder: Path, spread: Spread) -> dict[str, float]:
     holdout = timed("reals: holdout", lambda: bench.described("holdout", spread))
     found = timed("samples: drawn and described", lambda: describe(source, seeds, look, spread))
     timed("untrained: drawn and described", lambda: describe(Untrained(folder), seeds, look, spread))
-    timed("path length", lambda: path_steps(source, seeds[: len(seeds) // 2], look, spread))
+    timed("path length", lambda: path_steps(source, seeds[: min(len(seeds) // 2, PATHS)], look, spread))
     for split in ("holdout", "train"):
         timed(f"metrics against {split}, the first time", partial(bench.against, (split,), found))
         timed(f"metrics against {split}", partial(bench.against, (split,), found))

@@ -20,6 +20,7 @@ from components.executor import Spread
 
 SPLITS = ("holdout", "train")
 ENDS = ("_low", "_high")
+PATHS = 1000  # pairs of images for path length, at most
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def evaluate(bench: Bench, folder: Path, spread: Spread) -> Report:
     copies = memorisation(found.layouts, train.layouts, holdout.layouts, alike)
     labels = bench.reals("holdout").images().named_labels()
     fallen = collapse(found.layouts, aside.layouts, bench.covered(found), labels)
-    steps = path_steps(source, seeds[: max(2, len(seeds) // 2)], look, spread)
+    steps = path_steps(source, seeds[: min(len(seeds) // 2, PATHS)], look, spread)
     groups: Groups = {
         **bench.against(SPLITS, found),
         **{f"{name}_floor": floors[name] for name in SPLITS},
