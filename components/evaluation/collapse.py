@@ -13,7 +13,7 @@ import numpy as np
 
 from components.evaluation.distances import Float64, Indices, distance_blocks, nearest
 from components.evaluation.intervals import BLOCKS, Measured, jackknife, share
-from components.evaluation.memorisation import Bool, Float32
+from components.evaluation.memorisation import ROUNDING, Bool, Float32
 
 LIMIT = 5000  # images compared, at most
 TWIN = 0.01  # share of reals with a neighbour as near as what counts as a duplicate
@@ -24,6 +24,7 @@ SPREAD = 0.5  # fresh reals: 1
 REACH = 0.25  # fresh reals: 0.8 to 1.05; one of nine body plans: 0.16 to 0.22
 LOST = 0.25  # of the best label's coverage
 LOST_REALS = 0.5
+PER_LABEL = 10  # samples; with fewer a label is left out by chance
 
 
 @dataclass(frozen=True)
@@ -41,14 +42,16 @@ class Collapse:
 
     Attributes:
         compared: n.
-        duplicates: share of samples with another one nearer than all but 1 % of as many reals have; interval of a
-            share (Wilson) √2 as wide, because duplicates come in pairs.
-        spread: median distance of a sample to the nearest other one, over the same of as many reals; images of both
-            sets were resampled in blocks, 20 of them where n is 40 or more.
+        duplicates: share of samples with another one nearer than all but 1 % of as many reals have, of more of them
+            where reals are equal; interval of a share (Wilson) √2 as wide, because duplicates come in pairs.
+        spread: median distance of a sample to the nearest other one, over the same of as many reals; 1 where half of
+            the reals are equal to another one, as no sample can lie closer; images of both sets were resampled in
+            blocks, 20 of them where n is 40 or more.
         reach: number of different reals that are the nearest of some sample, over the number of those that are the
             nearest other one of some real; no interval: it is compared with a threshold far from fresh reals.
         labels: least covered first; empty for a set without labels.
-        reason: of the alarm; empty where there is none.
+        reason: of the alarm; empty where there is none. Beyond its threshold a number alarms only where the shares of
+            samples and reals that it counts have intervals apart, as fresh reals in sets of a few have not.
     """
 
     compared: int
@@ -77,13 +80,27 @@ def collapse(
     compared = min(len(samples), len(reals), LIMIT)
     made, real = _pairs(samples[:compared]), _pairs(reals[:compared])
     made_nearest, real_nearest = made.distance.min(axis=1), real.distance.min(axis=1)
-    twins = int((made_nearest <= np.quantile(real_nearest, TWIN)).sum())
+
+    def within(limit: float) -> tuple[Measured, Measured]:
+        return _shares(int((made_nearest <= limit).sum()), int((real_nearest <= limit).sum()), compared)
+
+    duplicates, twins = map(_widened, within(float(np.quantile(real_nearest, TWIN))))
     spread = jackknife(_ratio(made_nearest, real_nearest), _ratios_without(made.distance, real.distance), floor=0)
+    near, near_reals = within(SPREAD * float(np.median(real_nearest)))
     reached = nearest(samples[:compared], reals[:compared], 1)[1]
-    reach = len(np.unique(reached)) / len(np.unique(real.position))
+    ends, ends_reals = _shares(len(np.unique(reached)), len(np.unique(real.position)), compared)
+    reach = ends.value / ends_reals.value
     rows = coverage_by_label(np.asarray(covered, bool), labels)
-    duplicates = _widened(share(twins, compared))
-    return Collapse(compared, duplicates, spread, reach, rows, _reason(duplicates, spread, reach, rows))
+    lost = _lost(rows) if compared >= PER_LABEL * len(rows) else ""
+    if duplicates.low > max(DUPLICATES, twins.high):
+        reason = f"{duplicates.value:.0%} of the samples have a duplicate; of as many reals {twins.value:.0%}"
+    elif spread.high < SPREAD and near.low > near_reals.high:
+        reason = f"samples lie {spread.value:.2f} times as far from one another as reals; allowed: {SPREAD:g} or more"
+    elif reach < REACH and ends.high < ends_reals.low:
+        reason = f"samples reach {reach:.2f} times as many different reals as reals do; allowed: {REACH:g} or more"
+    else:
+        reason = lost and f"labels covered less than {LOST:g} times as well as the best: {lost}"
+    return Collapse(compared, duplicates, spread, reach, rows, reason)
 
 
 def coverage_by_label(covered: Bool, labels: Sequence[str]) -> tuple[Label, ...]:
@@ -97,19 +114,16 @@ def coverage_by_label(covered: Bool, labels: Sequence[str]) -> tuple[Label, ...]
     return tuple(sorted(found, key=lambda label: (label.covered.value, label.name)))
 
 
-def _reason(duplicates: Measured, spread: Measured, reach: float, labels: tuple[Label, ...]) -> str:
-    if duplicates.low > DUPLICATES:
-        return f"{duplicates.value:.0%} of the samples have a duplicate; of as many reals {TWIN:.0%}"
-    if spread.value < SPREAD:
-        return f"samples lie {spread.value:.2f} times as far from one another as reals; allowed: {SPREAD:g} or more"
-    if reach < REACH:
-        return f"samples reach {reach:.2f} times as many different reals as reals do; allowed: {REACH:g} or more"
+def _lost(labels: tuple[Label, ...]) -> str:
+    """Names of the labels that are hardly covered, where more than half of the reals have one of them."""
     best = max((label.covered.low for label in labels), default=0.0)
     lost = [label for label in labels if label.covered.high < LOST * best]
-    if sum(label.reals for label in lost) > LOST_REALS * sum(label.reals for label in labels):
-        names = ", ".join(label.name for label in lost)
-        return f"labels covered less than {LOST:g} times as well as the best: {names}"
-    return ""
+    many = sum(label.reals for label in lost) > LOST_REALS * sum(label.reals for label in labels)
+    return ", ".join(label.name for label in lost) if many else ""
+
+
+def _shares(made: int, real: int, total: int) -> tuple[Measured, Measured]:
+    return share(made, total), share(real, total)
 
 
 def _widened(found: Measured) -> Measured:
@@ -129,6 +143,7 @@ def _pairs(points: Float32) -> _Pairs:
     starts = _cuts(len(points))[:-1]
     distances, positions = [], []
     for rows, block in distance_blocks(points, points):
+        block[block < ROUNDING] = 0
         block[np.arange(len(block)), np.arange(rows.start, rows.stop)] = np.inf
         distances.append(np.minimum.reduceat(block, starts, axis=1))
         positions.append(block.argmin(axis=1))
@@ -141,7 +156,8 @@ def _cuts(count: int) -> Indices:
 
 
 def _ratio(made: Float64, real: Float64) -> float:
-    return float(np.median(made) / np.median(real))
+    usual = float(np.median(real))
+    return float(np.median(made)) / usual if usual > 0 else 1.0
 
 
 def _ratios_without(made: Float64, real: Float64) -> list[float]:

@@ -93,6 +93,56 @@ def test_twins_are_counted_and_the_interval_is_that_of_pairs():
     assert found.high - found.value == pytest.approx(np.sqrt(2) * (apart.high - found.value))
 
 
+def flats(count, seed):
+    """Layouts of which half are one and the same, as those of flat images are."""
+    drawn = points(count, seed)
+    drawn[np.random.default_rng(seed).random(count) < 0.5] = 0
+    return drawn
+
+
+def palette(count, seed):
+    return points(20, 0)[np.random.default_rng(seed).integers(0, 20, count)]
+
+
+@pytest.mark.parametrize("draw", [points, flats, palette])
+@pytest.mark.parametrize("count", [4, 8, 16, 48])
+def test_few_fresh_reals_do_not_alarm(draw, count):
+    reasons = [collapse(draw(count, 2 * seed), draw(count, 2 * seed + 1)).reason for seed in range(120)]
+    assert sum(map(bool, reasons)) <= 3, [*filter(None, reasons)]
+
+
+@pytest.mark.parametrize(("count", "different"), [(8, 1), (9, 1), (11, 1), (16, 1), (16, 4), (48, 12), (99, 30)])
+def test_few_images_repeated_alarm_in_small_sets(count, different):
+    for seed in range(20):
+        samples = points(different, 2 * seed)[np.arange(count) % different]
+        assert collapse(samples, points(count, 2 * seed + 1)).alarm
+        noise = np.float32(1e-3) * points(count, seed + 100)
+        assert collapse(samples + noise, points(count, 2 * seed + 1)).alarm
+
+
+def test_spread_where_layouts_are_equal():
+    """Medians of 0 and of about 1, in one set or in both; a warning of NumPy would fail this."""
+    half_flat, flat, apart = points(60, 0), np.zeros((60, 12), np.float32), points(60, 1)
+    half_flat[:40] = half_flat[0]
+    for samples, reals, spread in [(flat, flat, 1), (apart, flat, 1), (apart, half_flat, 1), (half_flat, apart, 0)]:
+        found = collapse(samples, reals)
+        assert found.spread.value == spread
+        assert np.isfinite([found.spread.low, found.spread.high, found.reach, found.duplicates.value]).all()
+        assert found.alarm == (spread == 0)
+    assert collapse(np.repeat(half_flat[50:51], 60, axis=0), half_flat).alarm
+
+
+def test_reals_with_twins_make_twins_no_reason():
+    found = collapse(palette(400, 1), palette(400, 2))
+    assert found.duplicates.value == 1
+    assert not found.alarm
+    samples = points(400, 3)
+    samples[:200] = samples[200:]
+    reals = points(400, 4)
+    reals[:20] = reals[20:40]
+    assert collapse(samples, reals).reason == "100% of the samples have a duplicate; of as many reals 10%"
+
+
 def test_as_many_of_each_are_compared():
     assert collapse(points(300, 0), points(40, 1)).compared == 40
     assert collapse(points(4, 0), points(9, 1)).compared == 4
@@ -121,6 +171,13 @@ def test_labels_left_out_alarm(kept, chance, alarm):
     assert found.alarm == alarm
     assert ("plan 8" in found.reason) == alarm
     assert found.labels[0].covered.value == covered[plans == int(found.labels[0].name[-1])].mean()
+
+
+@pytest.mark.parametrize(("count", "alarm"), [(19, False), (20, True)])
+def test_labels_of_which_few_samples_can_be_expected_do_not_alarm(count, alarm):
+    covered, labels = np.arange(200) < 95, ["a", "b"] * 50 + ["b"] * 100
+    covered &= np.array(labels) == "a"
+    assert collapse(points(count, 0), points(count, 1), covered, labels).alarm == alarm
 
 
 def test_labels_of_one_image_each_do_not_alarm():
