@@ -100,7 +100,7 @@ def table(groups: Groups, metric: str, alarm: str) -> str:
         f"{'  ' + name.replace('_', ' '):<32}{value:>12.4g}" for name, value in groups["holdout_baselines"].items()
     ]
     copies, path = groups["memorisation"], groups["path"]["perceptual_length"]
-    fresh = f"{copies['expected']:.2g} is what fresh reals score"
+    fresh = f"fresh reals: at most {copies['expected']:.2g}"
     lines += [
         f"{'share that copies a train image':<32}{copies['share']:>12.4g}{fresh:>36}",
         f"{'perceptual path length':<32}{path:>12.4g}",
