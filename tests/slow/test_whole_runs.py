@@ -25,11 +25,17 @@ def test_the_demo_makes_creatures(project):
     project.set({"train.total_kimg": 26})  # of 42: enough to judge, in half the time
     done = project.run(sys.executable, "-m", "flows")
     assert done.returncode == 0, done.stdout[-5000:]
-    metrics = read(project, "reports/metrics.json")
-    for split in ("train", "holdout"):
-        own, baselines = metrics[split]["frechet_random_conv"], metrics[split]["baselines"]
-        assert own < min(baselines[name] for name in MUST_BEAT), metrics
-    run = project.path / "runs" / metrics["run_key"]
+    metrics, about = read(project, "reports/metrics.json"), read(project, "reports/evaluation.json")
+    own, floor, baselines = (metrics[group] for group in ("holdout", "holdout_floor", "holdout_baselines"))
+    metric = about["metric"]
+    assert floor[metric] < own[metric] < min(baselines[name] for name in MUST_BEAT), metrics
+    assert own["coverage"] > 0.3 * floor["coverage"]
+    assert metrics["memorisation"]["share"] < 0.05
+    assert metrics["collapse"]["alarm"] == 0
+    run = project.path / "runs" / about["run_key"]
+    exams = [json.loads(line) for line in (run / "evaluations.jsonl").read_text().splitlines()]
+    assert [round(exam["kimg"]) for exam in exams] == [10, 20, 26]
+    assert exams[-1]["holdout"][metric] < 0.5 * exams[0]["holdout"][metric]
     records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     seen = {(record["resolution"], record["alpha"] < 1) for record in records}
     assert seen == {(8, False), (16, True), (16, False), (32, True), (32, False)}
@@ -63,8 +69,8 @@ def test_real_sprites_at_64_by_params_alone(project):
     config = read(project, "models/candidate/config.json")
     assert (config["resolution"], config["channels"]) == (64, 3)
     metrics = read(project, "reports/metrics.json")
-    assert metrics["samples"] == 300
+    assert metrics["counts"] == {"samples": 300, "train": report["train"] - 300, "holdout": report["holdout"]}
     registered = read(project, "reports/registered.json")
-    own, earned = metrics["holdout"]["frechet_random_conv"], [row["passed"] for row in registered["verdict"]]
-    assert earned == [own < metrics["holdout"]["baselines"][name] for name in MUST_BEAT]
-    assert registered["alias"] == ("champion" if all(earned) else "challenger")
+    passed = {check["name"]: check["passed"] for check in registered["verdict"]}
+    assert set(passed) >= {"memorised", "coverage", "collapse alarm", *MUST_BEAT}
+    assert registered["alias"] == ("champion" if all(passed.values()) else "challenger")
