@@ -28,22 +28,18 @@ GONE = ".gone"  # how the name of a snapshot ends while it is deleted
 
 @dataclass(frozen=True)
 class Exam:
-    """One snapshot to be measured, wherever a worker is."""
+    """One snapshot to be measured, and by what."""
 
     snapshot: Path
     bench: Bench
 
-    def line(self) -> dict[str, Any]:
-        """What evaluations.jsonl says of it."""
-        source = Generated.at(self.snapshot, self.bench.gpus)
-        nimg = int(self.snapshot.name)
-        known = {"nimg": nimg, "kimg": nimg / 1000, "digest": source.digest, "yardstick": self.bench.yardstick}
-        return {**known, **self.bench.on_holdout(source), "time": int(time.time() * 1000)}
-
 
 def examine(exam: Exam) -> dict[str, Any]:
-    """Measures a snapshot; what a worker runs."""
-    return exam.line()
+    """Measures a snapshot, in whatever process: its line of evaluations.jsonl."""
+    source = Generated.at(exam.snapshot, exam.bench.gpus)
+    nimg = int(exam.snapshot.name)
+    known = {"nimg": nimg, "kimg": nimg / 1000, "digest": source.digest, "yardstick": exam.bench.yardstick}
+    return {**known, **exam.bench.on_holdout(source), "time": int(time.time() * 1000)}
 
 
 class Watch:

@@ -30,7 +30,7 @@ from components.tracking.runs import DATA_DIGEST, GIT_COMMIT, RUN_KEY, git_commi
 Measure = Callable[[Path], Numbers | str]
 CHALLENGER, CHAMPION = "challenger", "champion"
 NIMG, GENERATOR_DIGEST = "bestiary.nimg", "bestiary.generator_digest"
-YARDSTICK, MEASURED = "bestiary.yardstick", "bestiary.measured"  # by what, and how good: JSON
+MEASURED = "bestiary.measured"  # how good, and by what yardstick: JSON
 DECIDING = ("holdout", "holdout_low", "holdout_high")  # of metrics.json
 VERDICT, CHECKS = "bestiary.verdict", "bestiary.verdict_checks"
 URI_FORM = "models:/NAME@ALIAS, models:/NAME/VERSION, or a folder with config.json and generator.safetensors"
@@ -123,8 +123,8 @@ def decide(subject: Subject, gate: Gate, measure: Measure) -> tuple[str, list[Ch
 def _rival(held: ModelVersion, subject: Subject, measure: Measure) -> Rival:
     """The champion by the subject's yardstick: as it was measured, or measured now."""
     version = int(held.version)
-    if json.loads(held.tags.get(YARDSTICK, "{}")) == subject.yardstick:
-        numbers = json.loads(held.tags[MEASURED])
+    numbers = json.loads(held.tags.get(MEASURED, "{}"))
+    if numbers.get("yardstick") == subject.yardstick:
         return Rival(version, numbers["holdout"][subject.metric], margin(numbers, subject.metric))
     try:
         folder = resolve(f"models:/{subject.model}/{version}")
@@ -140,9 +140,8 @@ def _rival(held: ModelVersion, subject: Subject, measure: Measure) -> Rival:
 
 def _record(model: str, version: str, numbers: Numbers, yardstick: Mapping[str, Any]) -> None:
     """Tags a version with what decides of its numbers, and the yardstick they were taken by."""
-    client, kept = MlflowClient(), {name: numbers[name] for name in DECIDING}
-    client.set_model_version_tag(model, version, MEASURED, json.dumps(kept))
-    client.set_model_version_tag(model, version, YARDSTICK, json.dumps(yardstick))
+    kept = {"yardstick": yardstick, **{name: numbers[name] for name in DECIDING}}
+    MlflowClient().set_model_version_tag(model, version, MEASURED, json.dumps(kept))
 
 
 def _champion(client: MlflowClient, name: str) -> ModelVersion | None:

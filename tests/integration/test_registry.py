@@ -136,7 +136,7 @@ def test_the_stage_registers_once_and_says_what_it_did(registered):
     assert aliases(MODEL) == {"challenger": "1", "champion": "1"}
     for tag, value in {"run_key": KEY, "data_digest": "d" * 64, "git_commit": "none", "verdict": "passed"}.items():
         assert only.tags[f"bestiary.{tag}"] == value
-    assert json.loads(only.tags["bestiary.yardstick"]) == YARDSTICK
+    assert json.loads(only.tags["bestiary.measured"])["yardstick"] == YARDSTICK
     assert [point.step for point in client.get_metric_history(run_id, f"holdout/{METRIC}")] == [2000]
     assert client.get_run(run_id).info.status == "FINISHED"
 
