@@ -18,10 +18,9 @@ SHARDS, CANDIDATE, REPORTS = Path("data/shards"), Path("models/candidate"), Path
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return dict(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: {error}; the stages before this one write it: dvc repro") from None
-    return content
 
 
 def _measure(params: Params, about: dict[str, Any], folder: Path) -> gate.Numbers | str:
@@ -49,10 +48,12 @@ def main() -> None:
     version = registry.register(model, CANDIDATE, run_id)
     subject = registry.Subject(model, version, numbers, about["yardstick"], about["metric"])
     alias, checks = registry.decide(subject, params.register.gate, partial(_measure, params, about))
-    write_bytes(REPORTS / "verdict.md", gate.table(f"models:/{model}/{version} is the {alias}", checks).encode())
+    verdict = gate.table(f"models:/{model}/{version} is the {alias}", checks)
+    registry.describe(model, version, verdict)
+    write_bytes(REPORTS / "verdict.md", verdict.encode())
     content = {"model": model, "version": int(version), "alias": alias, "mlflow_run_id": run_id}
     write_json(REPORTS / "registered.json", content | {"verdict": [asdict(check) for check in checks]})
-    print((REPORTS / "verdict.md").read_text(encoding="utf-8"))
+    print(verdict)
 
 
 if __name__ == "__main__":

@@ -120,6 +120,11 @@ def decide(subject: Subject, gate: Gate, measure: Measure) -> tuple[str, list[Ch
     return CHAMPION, checks
 
 
+def describe(model: str, version: str, text: str) -> None:
+    """Puts Markdown where MLflow's page of the version shows it."""
+    MlflowClient().update_model_version(model, version, text)
+
+
 def _rival(held: ModelVersion, subject: Subject, measure: Measure) -> Rival:
     """The champion by the subject's yardstick: as it was measured, or measured now."""
     version = int(held.version)

@@ -27,6 +27,7 @@ RUNNING = "RUNNING"
 TARGET = "total_kimg"  # may be raised in mid-run: a tag, for params are for ever
 NOT_METRICS = ("nimg", "kimg", "time")
 _UNNAMEABLE = re.compile(r"[^/\w.\- :]")  # what MLflow takes in no name of a metric; a label may be any folder's
+ENDS = ("_low", "_high")
 LINES_PER_BATCH = 40  # times the metrics of a line: below MLflow's 1,000
 MAX_DATASET_DIGEST = 36  # MLflow's limit, and just the length of DVC's digest of a folder
 
@@ -116,11 +117,14 @@ def log_results(run_key: str, metrics: Mapping[str, Any], nimg: int, pictures: I
 
 
 def flatten(groups: Mapping[str, Any]) -> dict[str, float]:
-    """{"holdout": {"kid": 1.0}} is {"holdout/kid": 1.0}: dvc's holdout.kid under MLflow's way of grouping."""
+    """{"holdout": {"kid": 1.0}} is {"holdout/kid": 1.0}: dvc's holdout.kid under MLflow's way of grouping.
+
+    Without the ends of intervals, each group of which MLflow would draw as curves of their own.
+    """
     return {
         _UNNAMEABLE.sub(lambda found: f"_{ord(found[0]):x}_", f"{group}/{name}"): value
         for group, values in groups.items()
-        if isinstance(values, Mapping)
+        if isinstance(values, Mapping) and not group.endswith(ENDS)
         for name, value in values.items()
         if isinstance(value, int | float)
     }

@@ -129,7 +129,9 @@ def test_the_stage_registers_once_and_says_what_it_did(registered):
     assert registered == {"model": MODEL, "version": 1, "alias": "champion"}
     assert [check["name"] for check in verdict][3:] == ["untrained", "mean_image", "repeated_image"]
     assert all(check["passed"] for check in verdict)
-    assert Path("reports/verdict.md").read_text().startswith(f"models:/{MODEL}/1 is the champion")
+    written = Path("reports/verdict.md").read_text()
+    assert written.startswith(f"models:/{MODEL}/1 is the champion")
+    assert MlflowClient().get_model_version(MODEL, "1").description == written
     client = MlflowClient()
     (only,) = client.search_model_versions(f"name = '{MODEL}'")
     assert (only.run_id, only.status) == (run_id, "READY")

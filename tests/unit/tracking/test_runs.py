@@ -147,7 +147,7 @@ def test_results_are_logged_once_and_again_when_they_change(tmp_path):
 
 
 def test_names_of_results():
-    assert runs.flatten(METRICS) == {
+    assert runs.flatten(METRICS | {"holdout_low": {"coverage": 0.4}}) == {
         **{"holdout/frechet_random_conv": 2.5, "holdout/coverage": 0.5, "holdout_floor/frechet_random_conv": 1.0},
         "counts/samples": 9,
     }
