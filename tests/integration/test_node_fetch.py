@@ -20,8 +20,8 @@ def main():
     digest = ImageSet.open(Path("data/shards"), "train").digest
     project = project_files() if sys.argv[1] == "remote" else None
     with cluster(params.execution) as share:
-        fit(Job(train=params.train, execution=params.execution, share=share, run=Path("runs/run").resolve(),
-                shards=Path("/nowhere/data/shards"), digest=digest, project=project))
+        run, nowhere = Path("runs/run").resolve(), Path("/nowhere/data/shards")
+        fit(Job(params=params, run=run, shards=nowhere, digest=digest, project=project), share)
 
 stage(main)
 """
