@@ -53,6 +53,16 @@ def put(run, nimg, weights=None):
     return folder
 
 
+def account(run, values, bench=BENCH):
+    """One start of a run whose workers measure everything at once; what was asked of them."""
+    workers = Workers(values)
+    watch = Watch(run, bench, workers)
+    watch.look()
+    workers.answer()
+    watch.finish()
+    return workers.asked()
+
+
 def there(run):
     return [int(folder.name) for folder in snapshots.snapshots(run)]
 
@@ -88,38 +98,21 @@ def test_looking_never_waits_and_nothing_unmeasured_is_deleted(tmp_path):
 
 
 def test_going_on_measures_only_what_is_not(tmp_path):
-    first = Workers({10: 5.0, 20: 4.0})
     for nimg in (10, 20):
         put(tmp_path, nimg)
-    watch = Watch(tmp_path, BENCH, first)
-    watch.look()
-    first.answer()
-    watch.finish()
+    account(tmp_path, {10: 5.0, 20: 4.0})
     put(tmp_path, 30)
-    second = Workers({30: 6.0})
-    watch = Watch(tmp_path, BENCH, second)
-    watch.look()
-    second.answer()
-    watch.finish()
-    assert second.asked() == [30]
+    assert account(tmp_path, {30: 6.0}) == [30]
     assert [found["nimg"] for found in lines(tmp_path)] == [10, 20, 30]
 
 
 def test_another_generator_under_the_same_number_is_measured_again(tmp_path):
     """A run that went back to a checkpoint and on with another number of workers."""
-    workers = Workers({10: 1.0})
     put(tmp_path, 10)
-    watch = Watch(tmp_path, BENCH, workers)
-    watch.look()
-    workers.answer()
-    watch.finish()
+    account(tmp_path, {10: 1.0})
     put(tmp_path, 10, weights="others")
     assert best(tmp_path, BENCH) is None
-    again = Workers({10: 7.0})
-    watch = Watch(tmp_path, BENCH, again)
-    watch.look()
-    again.answer()
-    watch.finish()
+    account(tmp_path, {10: 7.0})
     assert [found["holdout"]["distance"] for found in lines(tmp_path)] == [1.0, 7.0]
 
 
@@ -128,11 +121,7 @@ def test_another_yardstick_measures_again_and_does_not_mix(tmp_path):
     put(tmp_path, 10)
     put(tmp_path, 20)
     for bench, values in ((BENCH, {10: 1.0, 20: 2.0}), (other, {10: 2.0, 20: 1.0})):
-        workers = Workers(values)
-        watch = Watch(tmp_path, bench, workers)
-        watch.look()
-        workers.answer()
-        watch.finish()
+        account(tmp_path, values, bench)
         assert best(tmp_path, bench).name == f"{min(values, key=values.get):09d}"
     assert len(lines(tmp_path)) == 4
 
@@ -148,12 +137,7 @@ def test_what_fails_costs_its_own_numbers_and_is_tried_by_the_next_start(tmp_pat
     assert capsys.readouterr().out == "snapshot 000000010 was not measured: out of memory\n"
     assert workers.asked() == [10, 20]
     assert there(tmp_path) == [10, 20]
-    again = Workers({10: 1.0})
-    watch = Watch(tmp_path, BENCH, again)
-    watch.look()
-    again.answer()
-    watch.finish()
-    assert again.asked() == [10]
+    assert account(tmp_path, {10: 1.0}) == [10]
     assert best(tmp_path, BENCH).name == "000000010"
 
 
@@ -163,11 +147,7 @@ def test_half_a_line_of_a_killed_writer_is_dropped(tmp_path):
     (tmp_path / "evaluations.jsonl").write_text(whole + "\n" + whole[:20])
     assert len(lines(tmp_path)) == 1
     put(tmp_path, 20)
-    workers = Workers({20: 2.0})
-    watch = Watch(tmp_path, BENCH, workers)
-    watch.look()
-    workers.answer()
-    watch.finish()
+    account(tmp_path, {20: 2.0})
     assert [found["nimg"] for found in lines(tmp_path)] == [10, 20]
 
 
@@ -190,17 +170,12 @@ def test_a_run_without_snapshots_has_no_best(tmp_path):
 
 def test_a_snapshot_that_was_being_deleted_is_none_and_goes(tmp_path):
     """A kill between the files of a folder."""
-    workers = Workers({10: 3.0, 20: 1.0, 30: 2.0})
     for nimg in (10, 20, 30):
         put(tmp_path, nimg)
     (tmp_path / "snapshots/000000010/generator.safetensors").unlink()
     half = tmp_path / "snapshots/.000000005.gone"
     half.mkdir()
-    watch = Watch(tmp_path, BENCH, workers)
-    watch.look()
-    workers.answer()
-    watch.finish()
-    assert workers.asked() == [20, 30]
+    assert account(tmp_path, {20: 1.0, 30: 2.0}) == [20, 30]
     assert best(tmp_path, BENCH).name == "000000020"
     assert not half.exists()
 
