@@ -94,3 +94,16 @@ def write_json(path: Path, content: Any) -> None:
 def write_json_lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:
     """Writes one JSON object a line, atomically."""
     write_pieces(path, (json.dumps(row, allow_nan=False).encode() + b"\n" for row in rows))
+
+
+def read_json_lines(path: Path) -> list[dict[str, Any]]:
+    """The whole lines of a file that may be growing, or not be there yet.
+
+    Raises:
+        InputError: one of them is no JSON.
+    """
+    content = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
+    try:
+        return [json.loads(line) for line in content if line.endswith("\n")]
+    except ValueError as error:
+        raise InputError(f"{path} is damaged ({error}); allowed: one JSON object a line") from None

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from components.data.files import write_bytes
+from components.data.files import read_json_lines, write_bytes
 from components.evaluation.bench import Bench
 from components.evaluation.pictures import frames
-from components.evaluation.snapshots import json_lines, lines
+from components.evaluation.snapshots import lines
 
 CURVES = ("kimg", "resolution", "alpha", "batch", "loss_g", "loss_d", "r1", "sign_real", "sign_fake")
 
@@ -26,7 +26,7 @@ def write_history(folder: Path, run: Path, bench: Bench, until: int) -> None:
         bench: the curves of evaluations hold what was measured by its yardstick.
         until: images shown; what came after them belongs to another generator.
     """
-    ticks = [tick for tick in json_lines(run / "metrics.jsonl") if tick["nimg"] <= until]
+    ticks = [tick for tick in read_json_lines(run / "metrics.jsonl") if tick["nimg"] <= until]
     by_nimg = {exam["nimg"]: exam for exam in lines(run) if exam["yardstick"] == bench.yardstick}
     exams = [exam for nimg, exam in sorted(by_nimg.items()) if nimg <= until]
     ends = {"distance": "holdout", "low": "holdout_low", "high": "holdout_high"}

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from components.config import InputError
+from components.data.files import read_json_lines
 from components.evaluation.bench import Bench
 from components.evaluation.candidates import Generated
 from components.generation.sampler import WEIGHTS_FILE
@@ -121,16 +122,7 @@ def snapshots(run: Path) -> list[Path]:
 
 def lines(run: Path) -> list[dict[str, Any]]:
     """What has been measured so far, by whatever yardstick."""
-    return json_lines(run / LINES)
-
-
-def json_lines(path: Path) -> list[dict[str, Any]]:
-    """The whole lines of a file that may be growing, or not be there yet."""
-    content = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
-    try:
-        return [json.loads(line) for line in content if line.endswith("\n")]
-    except ValueError as error:
-        raise InputError(f"{path} is damaged ({error}); allowed: one JSON object a line") from None
+    return read_json_lines(run / LINES)
 
 
 def _end_with_a_line(path: Path) -> None:

@@ -10,7 +10,7 @@ import json
 import re
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ import yaml
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 from PIL import Image
+
+from components.data.files import read_json_lines
 
 EXPERIMENT = "bestiary"
 RUN_KEY, DATA_DIGEST, GIT_COMMIT = "bestiary.run_key", "bestiary.data_digest", "bestiary.git_commit"
@@ -65,7 +67,7 @@ def sync_metrics(run_key: str, run_dir: Path) -> int:
     client, run_id = MlflowClient(), open_run(run_key)
     run = client.get_run(run_id)
     tags = run.data.tags
-    lines = list(_lines(run_dir / "metrics.jsonl"))
+    lines = read_json_lines(run_dir / "metrics.jsonl")
     sent = int(tags.get(SYNCED_NIMG, 0))
     new = [line for line in lines if line["nimg"] > sent]
     if new and run.info.status != RUNNING:  # a finished run whose total_kimg was raised
@@ -139,14 +141,6 @@ def git_commit() -> str:
     return answer.stdout.strip()
 
 
-def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The finished lines: one that is being written has no line end yet."""
-    if path.exists():
-        for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
-            if line.endswith("\n"):
-                yield json.loads(line)
-
-
 def _points(line: Mapping[str, Any]) -> list[Metric]:
     return [
         Metric(name, value, line["time"], line["nimg"])
@@ -157,7 +151,7 @@ def _points(line: Mapping[str, Any]) -> list[Metric]:
 
 def _sync_evaluations(client: MlflowClient, run_id: str, path: Path, after: int) -> None:
     """Sends the lines after the first `after`, as the file only grows; of one yardstick, the last one's."""
-    lines = list(_lines(path))
+    lines = read_json_lines(path)
     yardsticks = [line.pop("yardstick") for line in lines]
     for line, yardstick in list(zip(lines, yardsticks, strict=True))[after:]:
         if yardstick == yardsticks[-1]:

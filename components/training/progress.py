@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,6 +10,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from components.data.files import read_json_lines
+
 POLL_S = 0.5
 
 
@@ -18,45 +19,36 @@ POLL_S = 0.5
 def following(metrics: Path, total_kimg: float, *on_tick: Callable[[], None]) -> Iterator[None]:
     """For the time of the block, shows each new line of `metrics` and then makes the calls, in a thread of its own."""
     stop = threading.Event()
-    thread = threading.Thread(target=_follow, args=(metrics, total_kimg, on_tick, stop), name="progress")
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
-
-
-def _follow(metrics: Path, total_kimg: float, on_tick: tuple[Callable[[], None], ...], stop: threading.Event) -> None:
-    shown, starts = 0, metrics.with_name("starts.jsonl")
-    starts_shown = len(read(starts))
     bar_format = "{l_bar}{bar}| {n:.1f}/{total:.1f} kimg [{elapsed}<{remaining}{postfix}]"
+    # Made in this thread: tqdm makes its lock with its first bar, and whoever else does so meanwhile breaks it.
     with tqdm(total=total_kimg, desc="train", bar_format=bar_format, dynamic_ncols=True) as bar:
-        last_look = False
-        while not last_look:
-            last_look = stop.wait(POLL_S)
-            for start in read(starts)[starts_shown:]:
-                starts_shown += 1
-                tqdm.write(
-                    "\n".join([*start["refused"], f"workers: {start['workers']}, from image {start['nimg']} on"])
-                )
-            records = [record for record in read(metrics) if record["nimg"] > shown]
-            for record in records:
-                tqdm.write(describe(record, total_kimg))
-            if records:
-                shown = records[-1]["nimg"]
-                bar.n = min(records[-1]["kimg"], total_kimg)
-                bar.set_postfix_str(f"{records[-1]['images_per_s']:.0f} images/s")
-                for call in on_tick:
-                    call()
+        thread = threading.Thread(target=_follow, args=(metrics, bar, on_tick, stop), name="progress")
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()
 
 
-def read(metrics: Path) -> list[dict[str, Any]]:
-    """The whole lines of a metrics.jsonl; none where there is no file yet."""
-    if not metrics.exists():
-        return []
-    lines = metrics.read_text(encoding="utf-8").splitlines(keepends=True)
-    return [json.loads(line) for line in lines if line.endswith("\n")]
+def _follow(metrics: Path, bar: Any, on_tick: tuple[Callable[[], None], ...], stop: threading.Event) -> None:
+    shown, starts, total_kimg = 0, metrics.with_name("starts.jsonl"), bar.total
+    starts_shown = len(read_json_lines(starts))
+    last_look = False
+    while not last_look:
+        last_look = stop.wait(POLL_S)
+        for start in read_json_lines(starts)[starts_shown:]:
+            starts_shown += 1
+            tqdm.write("\n".join([*start["refused"], f"workers: {start['workers']}, from image {start['nimg']} on"]))
+        records = [record for record in read_json_lines(metrics) if record["nimg"] > shown]
+        for record in records:
+            tqdm.write(describe(record, total_kimg))
+        if records:
+            shown = records[-1]["nimg"]
+            bar.n = min(records[-1]["kimg"], total_kimg)
+            bar.set_postfix_str(f"{records[-1]['images_per_s']:.0f} images/s")
+            for call in on_tick:
+                call()
 
 
 def describe(record: dict[str, Any], total_kimg: float) -> str:
