@@ -1,4 +1,4 @@
-"""Networks, built from a plain config that travels with their weights. Knows torch alone."""
+"""Networks, built from a plain config that travels with their weights, and the recipes that they are trained by."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from typing import Any
 
 import torch
 
-from components.models import stylegan
+from components.config import Train
+from components.models import r3gan, stylegan, stylegan2
+from components.models.interface import Discriminator, Generator, Phase, Recipe
 
-Generator = stylegan.Generator
-Discriminator = stylegan.Discriminator
+__all__ = ["Discriminator", "Generator", "Phase", "Recipe", "build_discriminator", "build_generator", "build_recipe"]
 
-_ARCHS = {"stylegan": (stylegan.Generator, stylegan.Discriminator)}
+ARCHS = {"stylegan": stylegan, "stylegan2": stylegan2, "r3gan": r3gan}
 CONFIG_FORMAT = 1
 
 
@@ -19,21 +20,26 @@ def build_generator(config: dict[str, Any], dtype: torch.dtype = torch.float32) 
     """A generator with random weights from torch's global generator.
 
     Args:
-        config: {"format": 1, "arch", "resolution", "channels", "latent_dim", "channel_base", "channel_max"}, and
-            {"growth": [resolution, alpha]} where it has not grown to the full resolution yet.
+        config: {"format": 1, "arch", "resolution", "channels", "latent_dim", "channel_base", "channel_max"}, what else
+            the arch's Generator takes, and {"growth": [resolution, alpha]} where it has not grown to the full
+            resolution yet.
         dtype: of the convolutions.
     """
     assert config["format"] == CONFIG_FORMAT, config
-    generator, _ = _ARCHS[config["arch"]]
     growth = tuple(config["growth"]) if "growth" in config else None
-    return generator(**_sizes(config), latent_dim=config["latent_dim"], growth=growth, dtype=dtype)
+    arguments = {name: value for name, value in config.items() if name not in ("format", "arch", "growth")}
+    generator: Generator = ARCHS[config["arch"]].Generator(**arguments, growth=growth, dtype=dtype)
+    return generator
 
 
 def build_discriminator(config: dict[str, Any], dtype: torch.dtype = torch.float32) -> Discriminator:
     """The discriminator that belongs to build_generator(config)."""
-    _, discriminator = _ARCHS[config["arch"]]
-    return discriminator(**_sizes(config), dtype=dtype)
+    sizes = {name: config[name] for name in ("resolution", "channels", "channel_base", "channel_max")}
+    discriminator: Discriminator = ARCHS[config["arch"]].Discriminator(**sizes, dtype=dtype)
+    return discriminator
 
 
-def _sizes(config: dict[str, Any]) -> dict[str, int]:
-    return {name: config[name] for name in ("resolution", "channels", "channel_base", "channel_max")}
+def build_recipe(config: Train, resolution: int) -> Recipe:
+    """How train.arch is trained to images of that many pixels."""
+    recipe: Recipe = ARCHS[config.arch].recipe(config, resolution)
+    return recipe

@@ -1,4 +1,4 @@
-"""The parts that networks are built of: equalized learning rate, pixel norm, blur, fused resampling, AdaIN, stddev.
+"""The parts that networks are built of: equalized learning rate, pixel norm, filters, resampling, AdaIN, stddev.
 
 Legend: N images, C channels, H height, W width, D latent dimension. Activations are [N, C, H, W] in the dtype of the
 input; parameters are float32 and are cast where they are used.
@@ -7,13 +7,28 @@ input; parameters are float32 and are cast where they are used.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-LEAK = 0.2  # slope of every LeakyReLU
+from components.models.second_order import conv2d
+
 RELU_GAIN = math.sqrt(2)  # He et al. 2015
+BINOMIAL_3, BINOMIAL_4 = (1, 2, 1), (1, 3, 3, 1)  # taps of low-pass filters
+
+
+def resolutions(resolution: int) -> list[int]:
+    """4, 8, … up to the resolution, a power of two."""
+    assert resolution >= 4, resolution
+    assert math.log2(resolution).is_integer(), resolution
+    return [2**power for power in range(2, int(math.log2(resolution)) + 1)]
+
+
+def width_at(resolution: int, channel_base: int, channel_max: int) -> int:
+    """Feature maps at a resolution. Reference: Karras et al. 2018, the public configuration."""
+    return min(channel_base // resolution, channel_max)
 
 
 class EqualLinear(nn.Module):
@@ -33,8 +48,9 @@ class EqualLinear(nn.Module):
         self.lr_multiplier = lr_multiplier
 
     def forward(self, x: Tensor) -> Tensor:
-        weight, bias = self.weight * self.scale, self.bias * self.lr_multiplier
-        return F.linear(x, weight.to(x.dtype), bias.to(x.dtype))
+        return torch.addmm(
+            self.bias.to(x.dtype), x, self.weight.to(x.dtype).T, beta=self.lr_multiplier, alpha=self.scale
+        )
 
 
 class EqualConv2d(nn.Module):
@@ -42,7 +58,8 @@ class EqualConv2d(nn.Module):
 
     resample="up" is nearest-neighbour enlargement followed by the convolution, as one transposed 4×4 convolution;
     resample="down" is the convolution followed by a 2×2 mean, as one strided 4×4 convolution. Both are equal to the
-    two steps they replace and need 4/9 of their multiplications.
+    two steps they replace and need 4/9 of their multiplications. resample="fir_down" is the filter of fir() followed by
+    the convolution at every second pixel.
     Reference: Karras et al. 2017, section 4.1; the fusion: Karras et al. 2018, section 2 ("bilinear sampling").
     """
 
@@ -68,8 +85,10 @@ class EqualConv2d(nn.Module):
         if self.resample == "up":
             return F.conv_transpose2d(x, 4 * _widen(weight.flip(2, 3)).transpose(0, 1), bias, stride=2, padding=1)
         if self.resample == "down":
-            return F.conv2d(x, _widen(weight), bias, stride=2, padding=1)
-        return F.conv2d(x, weight, bias, padding=weight.shape[-1] // 2)
+            return conv2d(x, _widen(weight), bias, stride=2, padding=1)
+        if self.resample == "fir_down":
+            return conv2d(fir(x, padding=weight.shape[-1] // 2 + 1), weight, bias, stride=2)
+        return conv2d(x, weight, bias, padding=weight.shape[-1] // 2)
 
 
 def _widen(weight: Tensor) -> Tensor:
@@ -77,13 +96,43 @@ def _widen(weight: Tensor) -> Tensor:
     return F.avg_pool2d(weight, 2, stride=1, padding=1)
 
 
+@lru_cache(maxsize=64)
+def _filter(taps: tuple[int, ...], gain: float, channels: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """taps ⊗ taps, of sum `gain`, once for each channel: [C, 1, k, k]. Kept, so that a pass copies nothing to a GPU."""
+    with torch.inference_mode(False):
+        row = torch.tensor(taps, dtype=dtype, device=device)
+        kernel = torch.outer(row, row)
+        return (gain / kernel.sum() * kernel).expand(channels, 1, -1, -1).contiguous()
+
+
+def _filter_for(x: Tensor, taps: tuple[int, ...], gain: float = 1.0) -> Tensor:
+    return _filter(taps, gain, x.shape[1], x.dtype, x.device)
+
+
 def blur(x: Tensor) -> Tensor:
     """Low-pass filter with the normalised kernel [1, 2, 1] ⊗ [1, 2, 1], zero padding: [N, C, H, W] → same shape.
 
     Reference: Zhang 2019; Karras et al. 2018, section 2.
     """
-    row = x.new_tensor([0.25, 0.5, 0.25])
-    return F.conv2d(x, torch.outer(row, row).expand(x.shape[1], 1, 3, 3), padding=1, groups=x.shape[1])
+    return conv2d(x, _filter_for(x, BINOMIAL_3), padding=1, groups=x.shape[1])
+
+
+def fir(x: Tensor, *, padding: int, gain: float = 1.0) -> Tensor:
+    """Low-pass filter with [1, 3, 3, 1] ⊗ [1, 3, 3, 1]: [N, C, H, W] → [N, C, H + 2 · padding - 3, …].
+
+    Reference: Karras et al. 2019, appendix B.
+    """
+    return conv2d(x, _filter_for(x, BINOMIAL_4, gain), padding=padding, groups=x.shape[1])
+
+
+def fir_upsample(x: Tensor) -> Tensor:
+    """Enlarges by two: zeros between pixels, then fir() with a gain of 4."""
+    return F.conv_transpose2d(x, _filter_for(x, BINOMIAL_4, 4.0), stride=2, padding=1, groups=x.shape[1])
+
+
+def fir_downsample(x: Tensor) -> Tensor:
+    """Halves: fir(), then every second pixel."""
+    return conv2d(x, _filter_for(x, BINOMIAL_4), stride=2, padding=1, groups=x.shape[1])
 
 
 def upsample(x: Tensor) -> Tensor:

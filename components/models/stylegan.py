@@ -7,15 +7,15 @@ the weight of that resolution's own image in the fade-in (1 when there is no fad
 
 from __future__ import annotations
 
-import math
 from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from components.config import Train
+from components.models import interface
+from components.models.growth import batch_at, grown, rate_at
 from components.models.layers import (
-    LEAK,
     EqualConv2d,
     EqualLinear,
     adain,
@@ -23,23 +23,15 @@ from components.models.layers import (
     downsample,
     minibatch_stddev,
     pixel_norm,
+    resolutions,
     upsample,
+    width_at,
 )
+from components.models.second_order import leaky_relu_
 
 MAPPING_LAYERS = 8
 MAPPING_LR_MULTIPLIER = 0.01
 W_AVG_BETA = 0.995
-
-
-def _channels(resolution: int, channel_base: int, channel_max: int) -> int:
-    return min(channel_base // resolution, channel_max)
-
-
-def _resolutions(resolution: int) -> list[int]:
-    """4, 8, … up to the resolution."""
-    assert resolution >= 4, resolution
-    assert math.log2(resolution).is_integer(), resolution
-    return [2**power for power in range(2, int(math.log2(resolution)) + 1)]
 
 
 class MappingNetwork(nn.Module):
@@ -54,7 +46,7 @@ class MappingNetwork(nn.Module):
     def forward(self, z: Tensor) -> Tensor:
         x = pixel_norm(z)
         for layer in self.layers:
-            x = F.leaky_relu(layer(x), LEAK)
+            x = leaky_relu_(layer(x))
         return x
 
 
@@ -69,7 +61,7 @@ class StyledLayer(nn.Module):
 
     def forward(self, x: Tensor, w: Tensor, noise: Tensor) -> Tensor:
         weight, bias = self.noise_weight[:, None, None].to(x.dtype), self.bias[:, None, None].to(x.dtype)
-        x = F.leaky_relu(x + torch.addcmul(bias, weight, noise.to(x.dtype)), LEAK)
+        x = leaky_relu_(x + torch.addcmul(bias, weight, noise.to(x.dtype)))
         return adain(x, self.style(w))
 
 
@@ -97,20 +89,10 @@ class SynthesisBlock(nn.Module):
         return out
 
 
-class Generator(nn.Module):
-    """z → w → image.
+class Generator(interface.Generator):
+    """Grows from 4²: each resolution has two layers with a style and a noise each, and an image of its own."""
 
-    Attributes:
-        latent_dim: D.
-        resolution: of the finished image, pixels.
-        channels: C of the image.
-        num_layers: L.
-        w_avg: [D], the running mean of w, centre of truncation.
-        growth: how far it has grown: the resolution it draws at, and that one's fade-in weight α.
-        dtype: of the convolutions.
-    """
-
-    w_avg: Tensor
+    truncated_layers = 8
 
     def __init__(
         self,
@@ -123,52 +105,38 @@ class Generator(nn.Module):
         growth: tuple[int, float] | None = None,
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        super().__init__()
-        self.resolution, self.channels, self.latent_dim, self.dtype = resolution, channels, latent_dim, dtype
-        self.growth = growth or (resolution, 1.0)
+        sizes = resolutions(resolution)
+        super().__init__(
+            resolution=resolution,
+            channels=channels,
+            latent_dim=latent_dim,
+            w_dim=latent_dim,
+            num_layers=2 * len(sizes),
+            growth=growth,
+            dtype=dtype,
+        )
         self.mapping = MappingNetwork(latent_dim)
         self.blocks = nn.ModuleDict()
         width = 0
-        for size in _resolutions(resolution):
-            width_in, width = width, _channels(size, channel_base, channel_max)
+        for size in sizes:
+            width_in, width = width, width_at(size, channel_base, channel_max)
             self.blocks[str(size)] = SynthesisBlock(width_in, width, channels, latent_dim, first=size == 4)
-        self.num_layers = 2 * len(self.blocks)
-        self.register_buffer("w_avg", torch.zeros(latent_dim))
 
     def noise_shapes(self) -> list[tuple[int, int]]:
         """Height and width of each layer's noise."""
-        return [(size, size) for size in _resolutions(self.resolution) for _ in range(2)]
-
-    def truncate(self, w: Tensor, psi: float, cutoff: int = 8) -> Tensor:
-        """w [N, D] → ws [N, L, D]: w_avg + ψ · (w - w_avg) in the first `cutoff` layers, w in the rest.
-
-        Reference: Karras et al. 2018, appendix B.
-        """
-        ws = w[:, None].expand(-1, self.num_layers, -1)
-        strength = torch.where(torch.arange(self.num_layers, device=w.device) < cutoff, psi, 1.0)[:, None]
-        return torch.lerp(self.w_avg.expand_as(ws), ws, strength)
+        return [(size, size) for size in resolutions(self.resolution) for _ in range(2)]
 
     def synthesis(
         self, ws: Tensor, noise: list[Tensor], *, resolution: int | None = None, alpha: float = 1.0
     ) -> Tensor:
-        """Draws images.
-
-        Args:
-            ws: [N, L, D].
-            noise: for each layer used, [N, 1, h, w] standard normal.
-            resolution: of the images; None: of as far as it has grown, and enlarged to the finished size.
-            alpha: fade-in weight of that resolution's own image, in [0, 1].
-
-        Returns:
-            [N, C, resolution, resolution] float32.
-        """
+        """Draws images; see interface.Generator."""
         if resolution is None:
             grown, alpha = self.growth
             image = self.synthesis(ws, noise, resolution=grown, alpha=alpha)
             while image.shape[-1] < self.resolution:
                 image = upsample(image)
             return image
-        sizes = _resolutions(resolution)
+        sizes = resolutions(resolution)
         assert ws.shape[1:] == (self.num_layers, self.latent_dim), ws.shape
         x, previous = None, None
         for number, size in enumerate(sizes):
@@ -197,8 +165,8 @@ class DiscriminatorBlock(nn.Module):
         self.conv1 = EqualConv2d(channels, channels_out, 3, resample="down")
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.leaky_relu(self.conv0(x), LEAK)
-        return F.leaky_relu(self.conv1(blur(x)), LEAK)
+        x = leaky_relu_(self.conv0(x))
+        return leaky_relu_(self.conv1(blur(x)))
 
 
 class DiscriminatorHead(nn.Module):
@@ -212,14 +180,14 @@ class DiscriminatorHead(nn.Module):
         self.logit = EqualLinear(channels, 1, gain=1.0)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.leaky_relu(self.conv(minibatch_stddev(x)), LEAK)
-        x = F.leaky_relu(self.hidden(x.float().flatten(1)), LEAK)
+        x = leaky_relu_(self.conv(minibatch_stddev(x)))
+        x = leaky_relu_(self.hidden(x.float().flatten(1)))
         logits: Tensor = self.logit(x)
         return logits.squeeze(1)
 
 
-class Discriminator(nn.Module):
-    """Images [N, C, H, W] → logits [N] float32, above 0 for "real"."""
+class Discriminator(interface.Discriminator):
+    """The generator mirrored: shrinks from the resolution that images come in."""
 
     def __init__(
         self,
@@ -233,17 +201,17 @@ class Discriminator(nn.Module):
         super().__init__()
         self.dtype = dtype
         self.blocks = nn.ModuleDict()
-        for size in _resolutions(resolution):
-            width = _channels(size, channel_base, channel_max)
+        for size in resolutions(resolution):
+            width = width_at(size, channel_base, channel_max)
             if size == 4:
                 self.blocks["4"] = DiscriminatorHead(width, channels)
             else:
-                narrower = _channels(size // 2, channel_base, channel_max)
+                narrower = width_at(size // 2, channel_base, channel_max)
                 self.blocks[str(size)] = DiscriminatorBlock(width, narrower, channels)
 
     def forward(self, images: Tensor, *, alpha: float = 1.0) -> Tensor:
         """Judges images at the resolution they come in; α fades in that resolution's blocks."""
-        sizes = _resolutions(images.shape[-1])[::-1]
+        sizes = resolutions(images.shape[-1])[::-1]
         images = images.to(self.dtype).contiguous(memory_format=torch.channels_last)
         x = self._from_image(images, sizes[0])
         for number, size in enumerate(sizes):
@@ -254,4 +222,21 @@ class Discriminator(nn.Module):
 
     def _from_image(self, images: Tensor, size: int) -> Tensor:
         block = cast(DiscriminatorBlock | DiscriminatorHead, self.blocks[str(size)])
-        return F.leaky_relu(block.from_image(images), LEAK)
+        return leaky_relu_(block.from_image(images))
+
+
+def recipe(config: Train, resolution: int) -> interface.Recipe:
+    """Logistic loss, R1 in every step, growth with its batches and rates (Karras et al. 2018, appendix C)."""
+
+    def phase(nimg: int) -> interface.Phase:
+        size, alpha = grown(nimg, config.stylegan, resolution)
+        return interface.Phase(
+            resolution=size,
+            alpha=alpha,
+            batch=batch_at(size, config.batch, resolution),
+            learning_rate=rate_at(size, config.learning_rate),
+            gamma=config.gamma,
+            ema_kimg=config.ema_kimg,
+        )
+
+    return interface.Recipe(phase=phase, style_mixing=config.stylegan.style_mixing, w_avg_beta=W_AVG_BETA)

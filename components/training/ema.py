@@ -7,8 +7,11 @@ from torch import nn
 
 
 def ema_beta(batch: int, half_life_kimg: float) -> float:
-    """The decay of one step of `batch` images: after half_life_kimg thousand images a weight's share has halved."""
-    return float(0.5 ** (batch / (half_life_kimg * 1000)))
+    """The decay of one step of `batch` images: after half_life_kimg thousand images a weight's share has halved.
+
+    A half-life of 0 keeps nothing of before.
+    """
+    return 0.5 ** (batch / (half_life_kimg * 1000)) if half_life_kimg else 0.0
 
 
 @torch.no_grad()

@@ -5,16 +5,16 @@ from dataclasses import replace
 import pytest
 
 from components.config import load_params
-from components.training.growth import batch_at, phase_at
+from components.models import build_recipe
+from components.models.growth import batch_at
 
-RECIPE = replace(
-    load_params("params.yaml").train,
-    start_resolution=8,
-    stable_kimg=600,
-    fade_kimg=600,
-    batch=8,
-    learning_rate=0.001,
-)
+PARAMS = load_params("params.yaml").train
+GROWTH = replace(PARAMS.stylegan, start_resolution=8, stable_kimg=600, fade_kimg=600)
+RECIPE = replace(PARAMS, arch="stylegan", stylegan=GROWTH, batch=8, learning_rate=0.001)
+
+
+def phase_at(nimg, config, resolution):
+    return build_recipe(config, resolution).phase(nimg)
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def test_schedule_of_the_paper(kimg, resolution, alpha):
 
 
 def test_batches_of_the_paper_at_256():
-    assert [batch_at(r, RECIPE, 256) for r in (4, 8, 16, 32, 64, 128, 256)] == [128, 128, 128, 64, 32, 16, 8]
+    assert [batch_at(r, 8, 256) for r in (4, 8, 16, 32, 64, 128, 256)] == [128, 128, 128, 64, 32, 16, 8]
 
 
 def test_rates_of_the_paper():
@@ -48,6 +48,6 @@ def test_rates_of_the_paper():
 
 
 def test_no_growth_where_the_start_is_the_end():
-    config = replace(RECIPE, start_resolution=32)
+    config = replace(RECIPE, stylegan=replace(GROWTH, start_resolution=32))
     assert all(phase_at(n, config, 32).resolution == 32 for n in (0, 700_000, 10_000_000))
     assert phase_at(700_000, config, 32).alpha == 1

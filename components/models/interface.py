@@ -1,0 +1,117 @@
+"""What trainer, evaluation, generation and registry know of an arch: two networks and a recipe.
+
+An arch is one module here with the classes Generator and Discriminator and the function recipe(config, resolution);
+ARCHS in __init__.py names it. Legend: N images, C channels, D size of w, L layers that take a w each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+
+class Generator(nn.Module):
+    """z [N, latent_dim] → w [N, D] → images [N, C, H, W] in about [-1, 1].
+
+    An arch sets `mapping`, a module from z to w, and defines synthesis().
+
+    Attributes:
+        latent_dim: size of z.
+        resolution: of the finished image, pixels.
+        channels: C.
+        num_layers: L.
+        w_avg: [D], the running mean of w, centre of truncation.
+        growth: how far it has grown: the resolution it draws at, and that one's fade-in weight α.
+        dtype: of the convolutions.
+    """
+
+    w_avg: Tensor
+    mapping: nn.Module
+    truncated_layers: int | None = None  # the first so many; None: all
+
+    def __init__(
+        self,
+        *,
+        resolution: int,
+        channels: int,
+        latent_dim: int,
+        w_dim: int,
+        num_layers: int,
+        growth: tuple[int, float] | None,
+        dtype: torch.dtype,
+    ) -> None:
+        super().__init__()
+        self.resolution, self.channels, self.latent_dim, self.dtype = resolution, channels, latent_dim, dtype
+        self.num_layers, self.growth = num_layers, growth or (resolution, 1.0)
+        self.register_buffer("w_avg", torch.zeros(w_dim))
+
+    def noise_shapes(self) -> list[tuple[int, int]]:
+        """Height and width of each noise input; none where an arch has no noise."""
+        return []
+
+    def truncate(self, w: Tensor, psi: float, cutoff: int | None = None) -> Tensor:
+        """w [N, D] → ws [N, L, D]: w_avg + ψ · (w - w_avg) in the first `cutoff` layers, w in the rest.
+
+        Reference: Karras et al. 2018, appendix B.
+        """
+        ws = w[:, None].expand(-1, self.num_layers, -1)
+        below = torch.arange(self.num_layers, device=w.device) < (cutoff or self.truncated_layers or self.num_layers)
+        return torch.lerp(self.w_avg.expand_as(ws), ws, torch.where(below, psi, 1.0)[:, None])
+
+    def synthesis(
+        self, ws: Tensor, noise: list[Tensor], *, resolution: int | None = None, alpha: float = 1.0
+    ) -> Tensor:
+        """Draws images.
+
+        Args:
+            ws: [N, L, D].
+            noise: for each of noise_shapes(), [N, 1, h, w] standard normal.
+            resolution: of the images, where an arch grows; None: the finished size, enlarged from what it grew to.
+            alpha: fade-in weight of that resolution's own image, in [0, 1].
+
+        Returns:
+            [N, C, resolution, resolution] float32.
+        """
+        raise NotImplementedError
+
+    def begin_at(self, resolution: int) -> None:
+        """Told once that weights up to this resolution are trained ones, so that what is above can begin quietly."""
+
+
+class Discriminator(nn.Module):
+    """Images [N, C, H, W] → logits [N] float32, above 0 for "real"."""
+
+    def forward(self, images: Tensor, *, alpha: float = 1.0) -> Tensor:
+        """Judges images at the resolution they come in; where an arch grows, α fades in that resolution's blocks."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Phase:
+    """What may change from step to step; a function of the images shown, never of how long the run is meant to be."""
+
+    resolution: int  # pixels
+    alpha: float = 1.0  # weight of that resolution's own image, [0, 1]; 1 when there is no fade
+    batch: int  # images, over all workers
+    learning_rate: float
+    beta2: float = 0.99
+    gamma: float  # weight of the gradient penalties
+    ema_kimg: float  # half-life of the averaged generator
+    augment: float = 1.0  # share of train.augment.p, where that is fixed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How an arch is trained: what its paper fixes, and its schedule under the numbers of params.yaml."""
+
+    phase: Callable[[int], Phase]  # of the step that begins after so many images
+    loss: str = "logistic"  # a name in training/losses.py
+    penalties: tuple[str, ...] = ("real",)  # R1 on reals, R2 on fakes
+    penalty_every: int = 1  # steps; above 1 a step of its own with the gradient times as much (lazy)
+    path_length_every: int = 0  # steps; 0 for no path-length penalty
+    path_length_weight: float = 0.0
+    style_mixing: float = 0.0  # probability of a second latent from a random layer on
+    w_avg_beta: float = 1.0  # decay of w_avg in a step
