@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 
 from components.cluster import beside, cluster
@@ -13,9 +12,9 @@ from components.data.node_cache import project_files
 from components.evaluation.bench import Bench
 from components.evaluation.history import write_history
 from components.evaluation.snapshots import Watch, catch_up, choose_best
-from components.tracking import runs
-from components.training.growth import check_target
-from components.training.identity import code_digest, run_key
+from components.tracking import registry, runs
+from components.training.identity import check_target, code_digest, run_key, settings
+from components.training.initial import fetch
 from components.training.progress import following
 from components.training.ray_trainer import Job, export_last, fit, images_shown
 from pipelines import stage
@@ -35,20 +34,21 @@ def main() -> None:
     print(f"run {key}: {reached / 1000:g} of {target:g} kimg shown, {len(data)} images of {data.shape[1]}²")
     check_target(reached, params.train, data.shape[1])
     bench = Bench.build(params.evaluate, SHARDS, gpus=params.execution.device != "cpu")
+    fetch(run, params.train, data, registry.resolve)
     if reached < target * 1000:
         train(params, run, data.digest, bench)
     identity = {"run_key": key, "data_digest": data.digest, "code_digest": code_digest()}
     catch_up(run, bench)
     with replacing(CANDIDATE) as folder:
         nimg = choose_best(run, bench, folder) if params.evaluate.pick == "best" else export_last(run, folder)
-        write_json(folder / "training.json", identity | {"nimg": nimg, "train": asdict(params.train)})
+        write_json(folder / "training.json", identity | {"nimg": nimg, "train": settings(params.train)})
     with replacing(HISTORY) as folder:
         write_history(folder, run, bench, until=nimg)
 
 
 def train(params: Params, run: Path, digest: str, bench: Bench) -> None:
     """Trains to the target under Ray, with a bar, snapshots measured beside it, and MLflow's curves kept up to date."""
-    mirror = runs.mirror(run.name, asdict(params.train), digest, run)
+    mirror = runs.mirror(run.name, settings(params.train), digest, run)
     with cluster(params.execution) as share, beside(share) as submit:
         watch = Watch(run, bench, submit)
         with following(run / "metrics.jsonl", params.train.total_kimg, watch.look, mirror):

@@ -1,4 +1,4 @@
-"""The pictures beside the numbers: samples, reals, both side by side, mixed styles, and the closest pairs."""
+"""The pictures beside the numbers: samples, reals, both side by side, mixed styles if any, and the closest pairs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from components.evaluation.bench import Bench
 from components.evaluation.candidates import Generated, blur_to_8
 from components.evaluation.memorisation import Memorisation
 from components.evaluation.pictures import closest_pairs, comparison, page
-from components.generation.mixing import style_mixing
+from components.generation.mixing import COARSE_LAYERS, style_mixing
 from components.generation.sampler import sample
 
 COUNT, FEW, PAIRS = 64, 12, 24
@@ -25,7 +25,8 @@ def draw(folder: Path, candidate: Path, bench: Bench, copies: Memorisation) -> N
     save_png(folder / "samples.png", page(fakes, columns=8))
     save_png(folder / "reals.png", page(reals, columns=8))
     save_png(folder / "comparison.png", comparison(rows))
-    save_png(folder / "mixing.png", page(style_mixing(generator, range(4), range(10, 17), psi), columns=8))
+    if generator.num_layers > COARSE_LAYERS:
+        save_png(folder / "mixing.png", page(style_mixing(generator, range(4), range(10, 17), psi), columns=8))
     at = copies.closest(PAIRS)
     pairs = closest_pairs(sample(generator, at.tolist()), train(copies.nearest.position[at]), copies)
     save_png(folder / "closest.png", pairs)

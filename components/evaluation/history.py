@@ -13,7 +13,10 @@ from components.evaluation.bench import Bench
 from components.evaluation.pictures import frames
 from components.evaluation.snapshots import lines
 
-CURVES = ("kimg", "resolution", "alpha", "batch", "loss_g", "loss_d", "r1", "sign_real", "sign_fake")
+CURVES = (
+    *("kimg", "resolution", "alpha", "batch", "loss_g", "loss_d", "penalty", "path_length"),
+    *("sign_real", "sign_fake", "augment_p"),
+)
 
 
 def write_history(folder: Path, run: Path, bench: Bench, until: int) -> None:

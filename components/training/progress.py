@@ -54,9 +54,11 @@ def _follow(metrics: Path, bar: Any, on_tick: tuple[Callable[[], None], ...], st
 def describe(record: dict[str, Any], total_kimg: float) -> str:
     """One line for a person."""
     fade = f" fade {record['alpha']:.2f}" if record["alpha"] < 1 else ""
+    penalty = f" penalty {record['penalty']:.3f}" if "penalty" in record else ""  # a lazy one may not have been due
+    augment = f"  p {record['augment_p']:.2f}" if record["augment_p"] else ""
     return (
         f"kimg {record['kimg']:.1f}/{total_kimg:g}  {record['resolution']}²{fade}  "
-        f"loss G {record['loss_g']:.2f} D {record['loss_d']:.2f} R1 {record['r1']:.3f}  "
-        f"signs {record['sign_real']:+.2f} {record['sign_fake']:+.2f}  "
+        f"loss G {record['loss_g']:.2f} D {record['loss_d']:.2f}{penalty}  "
+        f"signs {record['sign_real']:+.2f} {record['sign_fake']:+.2f}{augment}  "
         f"{record['images_per_s']:.0f} images/s  {record['memory_gib']:.2f} GiB"
     )

@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import ray.train
-import torch
 from ray.train import CheckpointUploadMode
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
+from safetensors.torch import save_file
+from torch import Tensor
 
 from components.cluster import Share
 from components.config import InputError, Params
@@ -27,8 +28,10 @@ from components.data.files import replacing
 from components.data.images import grid, save_png
 from components.data.node_cache import cache_folder, local_shards
 from components.generation.sampler import save_generator
-from components.training import state
+from components.training import initial, state
+from components.training.host import prepare
 from components.training.loop import GRID, Tick, Trainer
+from components.training.state import State
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,8 +89,7 @@ def export_last(run: Path, folder: Path) -> int:
     """Writes the EMA generator of a run's newest checkpoint as a generator folder. Returns its nimg."""
     saved, _ = state.latest(run / "checkpoints")
     assert saved is not None, run
-    average = {name.removeprefix("average/"): t for name, t in saved.tensors.items() if name.startswith("average/")}
-    save_generator(folder, saved.numbers["model"], average)
+    _put_aside(saved, folder)
     return int(saved.numbers["nimg"])
 
 
@@ -95,8 +97,7 @@ def _worker(settings: dict[str, Any]) -> None:
     """The train function of one Ray worker."""
     job: Job = settings["job"]
     execution, every = job.params.execution, job.params.evaluate.every_kimg * 1000
-    torch.set_num_threads(settings["threads"])
-    torch.backends.cudnn.benchmark = True
+    prepare(settings["threads"])
     context = ray.train.get_context()
     rank, world = context.get_world_rank(), context.get_world_size()
     shards = local_shards(job.shards, job.digest, job.project, cache_folder())
@@ -104,6 +105,8 @@ def _worker(settings: dict[str, Any]) -> None:
     saved, refused = state.latest(job.run / "checkpoints")
     if saved is not None:
         trainer.restore(saved)
+    elif (job.run / initial.INITIAL).exists():
+        trainer.players.start_from(*initial.read(job.run / initial.INITIAL))
     if rank == 0:
         _rewind(job.run / "metrics.jsonl", trainer.nimg)
         _rewind(job.run / "starts.jsonl", sys.maxsize)
@@ -116,7 +119,8 @@ def _worker(settings: dict[str, Any]) -> None:
         if rank == 0:
             if every and (tick.done or trainer.nimg // every > put_aside // every):
                 put_aside = trainer.nimg
-                _put_aside(trainer, job.run / "snapshots" / f"{trainer.nimg:09d}")
+                with replacing(job.run / "snapshots" / f"{trainer.nimg:09d}") as fresh:
+                    _put_aside(trainer.state(), fresh)
             _write(job.run, tick)
             if save:
                 state.save(trainer.state(), folder)
@@ -125,10 +129,15 @@ def _worker(settings: dict[str, Any]) -> None:
         ray.train.report(tick.record, checkpoint, checkpoint_upload_mode=CheckpointUploadMode.NO_UPLOAD)
 
 
-def _put_aside(trainer: Trainer, folder: Path) -> None:
-    """The EMA generator as a generator folder."""
-    with replacing(folder) as fresh:
-        save_generator(fresh, trainer.average_config(), trainer.average.state_dict())
+def _put_aside(saved: State, folder: Path) -> None:
+    """Writes a generator folder of the EMA generator, with the discriminator for runs that start from it."""
+    parts: dict[str, dict[str, Tensor]] = {"average": {}, "discriminator": {}}
+    for name, tensor in saved.tensors.items():
+        network, _, key = name.partition("/")
+        if network in parts:
+            parts[network][key] = tensor.detach().cpu().contiguous()
+    save_generator(folder, saved.numbers["model"], parts["average"])
+    save_file(parts["discriminator"], folder / initial.DISCRIMINATOR_FILE)
 
 
 def _write(run: Path, tick: Tick) -> None:

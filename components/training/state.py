@@ -18,7 +18,7 @@ from typing import Any
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -57,16 +57,16 @@ def load(folder: Path) -> State:
     """Reads a checkpoint directory.
 
     Raises:
-        ValueError: it is damaged, or of a newer format.
+        ValueError: it is damaged, or of another format.
     """
     try:
         numbers = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-        if numbers.pop("format") > FORMAT:
-            raise ValueError("written by a newer version")
+        if (found := numbers.pop("format")) != FORMAT:
+            raise ValueError(f"it has format {found}; allowed: {FORMAT}")
         if numbers.pop("sha256") != _digest(folder / "state.safetensors"):
             raise ValueError("state.safetensors does not have the digest that state.json gives")
         return State(load_file(folder / "state.safetensors"), numbers)
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, LookupError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"checkpoint {folder} refused: {error}") from None
 
 

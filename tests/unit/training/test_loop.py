@@ -11,17 +11,16 @@ from components.data.dataset import ImageSet
 from components.training import state
 from components.training.loop import Trainer
 
+PARAMS = load_params("params.yaml").train
 TINY = replace(
-    load_params("params.yaml").train,
+    PARAMS,
     batch=8,
     total_kimg=0.16,
     channel_base=64,
     channel_max=8,
     latent_dim=8,
-    start_resolution=8,
-    stable_kimg=0.04,
-    fade_kimg=0.04,
     ema_kimg=0.02,
+    stylegan=replace(PARAMS.stylegan, start_resolution=8, stable_kimg=0.04, fade_kimg=0.04),
 )
 CPU = torch.device("cpu")
 
@@ -81,8 +80,8 @@ def test_a_raised_target_goes_on_and_a_reached_one_does_nothing(data):
     raised.restore(trainer.state())
     assert finish(raised)[-1].record["nimg"] == 200
     assert torch.equal(
-        Trainer(replace(TINY, total_kimg=0.2), data, CPU).generator.blocks["4"].constant,
-        Trainer(TINY, data, CPU).generator.blocks["4"].constant,
+        Trainer(replace(TINY, total_kimg=0.2), data, CPU).players.generator.blocks["4"].constant,
+        Trainer(TINY, data, CPU).players.generator.blocks["4"].constant,
     )
 
 
@@ -90,10 +89,10 @@ def test_a_change_of_level_resets_the_optimisers(data):
     trainer = Trainer(TINY, data, CPU)
     while trainer.phase.resolution == 8:
         trainer.step()
-    for optimiser in (trainer.adam_g, trainer.adam_d):
+    for optimiser in trainer.players.optimisers().values():
         assert steps(optimiser) == {trainer.nimg / trainer.config.batch}
     trainer.step()
-    for optimiser in (trainer.adam_g, trainer.adam_d):
+    for optimiser in trainer.players.optimisers().values():
         assert steps(optimiser) == {1}
 
 
@@ -103,7 +102,8 @@ def steps(optimiser):
 
 def test_training_moves_the_generator_towards_the_data(data):
     """The mean image of samples comes closer to the mean image of the reals than the untrained generator's."""
-    config = replace(TINY, total_kimg=3, stable_kimg=0.5, fade_kimg=0.5, channel_base=256, channel_max=16)
+    growth = replace(TINY.stylegan, stable_kimg=0.5, fade_kimg=0.5)
+    config = replace(TINY, total_kimg=3, stylegan=growth, channel_base=256, channel_max=16)
     trainer = Trainer(config, data, CPU)
 
     def distance():
@@ -120,7 +120,7 @@ def test_training_moves_the_generator_towards_the_data(data):
 
 def test_a_loss_that_is_not_finite_ends_the_run(data):
     trainer = Trainer(TINY, data, CPU)
-    trainer.discriminator.blocks["4"].logit.bias.data.fill_(float("nan"))
+    trainer.players.discriminator.blocks["4"].logit.bias.data.fill_(float("nan"))
     with pytest.raises(FloatingPointError, match=r"not finite at 0\.0 kimg"):
         finish(trainer)
 

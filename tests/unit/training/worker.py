@@ -1,0 +1,78 @@
+"""One of the processes of tests/unit/training/test_resume.py: trains a little, from where a folder's checkpoint stands.
+
+`python worker.py RANK WORLD FOLDER ARCH DTYPE AUGMENT STOP`: steps until STOP images were shown and saves; STOP 0: to
+the target, with a line of metrics a tick and the grids.
+"""
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.distributed as dist
+
+from components.config import load_params
+from components.data.dataset import ImageSet
+from components.training import state
+from components.training.loop import Trainer
+
+TICK_KIMG = 0.064
+PARAMS = load_params("params.yaml").train
+
+
+def config(arch, dtype, augment):
+    """Twenty steps of tiny networks: past the lazy penalties, ADA's decisions and, where it grows, two fades."""
+    return replace(
+        PARAMS,
+        **{"arch": arch, "dtype": dtype, "batch": 8, "total_kimg": 0.16},
+        **{"channel_base": 128, "channel_max": 16, "latent_dim": 8, "ema_kimg": 0.02},
+        augment=replace(PARAMS.augment, kind=augment, p=0.5, ada_kimg=1),
+        stylegan=replace(PARAMS.stylegan, start_resolution=8, stable_kimg=0.04, fade_kimg=0.04),
+        r3gan=replace(PARAMS.r3gan, decay_kimg=0.1, penalty_every=3),
+    )
+
+
+def images():
+    """Discs of random place and colour on white, 16²."""
+    random = np.random.default_rng(0)
+    y, x = np.mgrid[:16, :16]
+    pixels = np.full((50, 16, 16, 3), 255, np.uint8)
+    for image in pixels:
+        inside = (x - random.integers(5, 11)) ** 2 + (y - random.integers(5, 11)) ** 2 < 16
+        image[inside] = random.integers(0, 200, 3)
+    return ImageSet([pixels], "digest")
+
+
+def train(trainer, folder, stop):
+    """Goes on from the folder's newest checkpoint; leaves another one, and what a person sees."""
+    saved, _ = state.latest(folder)
+    if saved:
+        trainer.restore(saved)
+    records, grids = [], []
+    if stop:
+        while trainer.nimg < stop:
+            trainer.step()
+            if trainer.nimg % (TICK_KIMG * 1000) == 0:  # as a tick does
+                trainer.players.read_statistics()
+    else:
+        for tick in trainer.run(tick_kimg=TICK_KIMG):
+            records.append({k: v for k, v in tick.record.items() if k not in CLOCKS})
+            grids.append(tick.grid)
+    if trainer.rank == 0:
+        state.save(trainer.state(), folder / f"{trainer.nimg:09d}")
+        (folder / "records.json").write_text(json.dumps(records))
+        np.save(folder / "grids.npy", np.array(grids))
+
+
+CLOCKS = ("images_per_s", "seconds", "time", "memory_gib")
+
+if __name__ == "__main__":
+    rank, world, stop = int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[7])
+    folder = Path(sys.argv[3])
+    torch.set_num_threads(1)
+    rendezvous = f"file://{folder.resolve()}/rendezvous-{stop}"
+    dist.init_process_group("gloo", init_method=rendezvous, rank=rank, world_size=world)
+    train(Trainer(config(*sys.argv[4:7]), images(), torch.device("cpu"), rank=rank, world=world), folder, stop)
+    dist.destroy_process_group()
