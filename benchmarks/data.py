@@ -48,7 +48,7 @@ def project(folder: Path, source: str, resolution: int, **preprocess: Any) -> No
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
     params["ingest"]["source"] = source
     params["preprocess"] |= {"resolution": resolution, "background": "#ffffff", **preprocess}
-    params["train"] |= {"start_resolution": 8, "channel_base": max(1024, resolution)}
+    params["train"] |= {"channel_base": max(1024, resolution)}
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
 
 
