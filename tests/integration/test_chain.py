@@ -106,7 +106,7 @@ def test_the_history_shows_every_level_and_a_fade_at_each(chain):
     metrics, starts = history(chain)
     assert {(line["resolution"], line["alpha"] < 1) for line in metrics} == {(8, False), (16, True), (16, False)}
     assert [line["nimg"] for line in starts] == [0]
-    assert all(np.isfinite(line[name]) for line in metrics for name in ("loss_g", "loss_d", "r1", "images_per_s"))
+    assert all(np.isfinite(line[name]) for line in metrics for name in ("loss_g", "loss_d", "penalty", "images_per_s"))
 
 
 def test_after_the_flow_dvc_has_nothing_to_do(chain):

@@ -49,7 +49,7 @@ def test_a_step_is_the_same_on_one_worker_and_on_two(prepared, tmp_path):
 
     With β1 = 0 Adam's first moment is the last gradient; at this rate the weights stay where they began.
     """
-    prepared.set({"train.stable_kimg": 0.004, "train.fade_kimg": 0.016, "train.learning_rate": 1e-9})
+    prepared.set({"train.stylegan.stable_kimg": 0.004, "train.stylegan.fade_kimg": 0.016, "train.learning_rate": 1e-9})
     env = processes.environment(PYTHONPATH=str(prepared.path))
     for world in (1, 2):
         commands = [[sys.executable, "-c", SCRIPT, str(rank), str(world), str(tmp_path)] for rank in range(world)]
