@@ -100,7 +100,7 @@ def train_on(name: str, folder: Path, params: Params) -> None:
         print(f"{name}: {tick.record['kimg']:.0f} kimg, {tick.record['images_per_s']:.0f} images/s", flush=True)
     target = folder / f"{name}-generator"
     target.mkdir()
-    save_generator(target, trainer.average_config(), trainer.average.state_dict())
+    save_generator(target, trainer.average_config(), trainer.players.average.state_dict())
 
 
 def compare_trainings(source: Path, folder: Path, params: Params) -> None:
