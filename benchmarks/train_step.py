@@ -83,7 +83,7 @@ def main() -> None:
     """Reads the flags and prints the result."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--arch", choices=ARCHS, default="stylegan2")
-    parser.add_argument("--resolution", type=int, default=64)
+    parser.add_argument("--resolution", type=int, choices=[2**power for power in range(5, 11)], default=64)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--channel-base", type=int, default=2048)
     parser.add_argument("--channel-max", type=int, default=64)

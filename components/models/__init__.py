@@ -8,7 +8,7 @@ import torch
 
 from components.config import Train
 from components.models import r3gan, stylegan, stylegan2
-from components.models.interface import Discriminator, Generator, Phase, Recipe
+from components.models.interface import Discriminator, Generator, Phase, Recipe, Sizes
 
 __all__ = ["Discriminator", "Generator", "Phase", "Recipe", "build_discriminator", "build_generator", "build_recipe"]
 
@@ -20,23 +20,25 @@ def build_generator(config: dict[str, Any], dtype: torch.dtype = torch.float32) 
     """A generator with random weights from torch's global generator.
 
     Args:
-        config: {"format": 1, "arch", "resolution", "channels", "latent_dim", "channel_base", "channel_max"}, what else
-            the arch's Generator takes, and {"growth": [resolution, alpha]} where it has not grown to the full
-            resolution yet.
+        config: {"format": 1, "arch", "resolution", "channels", "latent_dim", "channel_base", "channel_max"}, and
+            {"growth": [resolution, alpha]} where it has not grown to the full resolution yet.
         dtype: of the convolutions.
     """
     assert config["format"] == CONFIG_FORMAT, config
     growth = tuple(config["growth"]) if "growth" in config else None
-    arguments = {name: value for name, value in config.items() if name not in ("format", "arch", "growth")}
-    generator: Generator = ARCHS[config["arch"]].Generator(**arguments, growth=growth, dtype=dtype)
+    generator: Generator = ARCHS[config["arch"]].Generator(_sizes(config, growth=growth, dtype=dtype))
     return generator
 
 
 def build_discriminator(config: dict[str, Any], dtype: torch.dtype = torch.float32) -> Discriminator:
     """The discriminator that belongs to build_generator(config)."""
-    sizes = {name: config[name] for name in ("resolution", "channels", "channel_base", "channel_max")}
-    discriminator: Discriminator = ARCHS[config["arch"]].Discriminator(**sizes, dtype=dtype)
+    discriminator: Discriminator = ARCHS[config["arch"]].Discriminator(_sizes(config, dtype=dtype))
     return discriminator
+
+
+def _sizes(config: dict[str, Any], **more: Any) -> Sizes:
+    names = ("resolution", "channels", "latent_dim", "channel_base", "channel_max")
+    return Sizes(**{name: config[name] for name in names}, **more)
 
 
 def build_recipe(config: Train, resolution: int) -> Recipe:

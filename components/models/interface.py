@@ -12,6 +12,25 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from components.models.layers import resolutions, width_at
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sizes:
+    """What a generator and its discriminator are built from."""
+
+    resolution: int  # of the finished image, pixels
+    channels: int  # of the image
+    latent_dim: int  # of z
+    channel_base: int
+    channel_max: int
+    growth: tuple[int, float] | None = None  # the resolution it draws at and its fade-in weight; None: it is finished
+    dtype: torch.dtype = torch.float32  # of the convolutions
+
+    def widths(self) -> dict[int, int]:
+        """Feature maps at 4², 8², … up to the resolution: channel_base / r, at most channel_max."""
+        return {size: width_at(size, self.channel_base, self.channel_max) for size in resolutions(self.resolution)}
+
 
 class Generator(nn.Module):
     """z [N, latent_dim] → w [N, D] → images [N, C, H, W] in about [-1, 1].
@@ -19,7 +38,7 @@ class Generator(nn.Module):
     An arch sets `mapping`, a module from z to w, and defines synthesis().
 
     Attributes:
-        latent_dim: size of z.
+        latent_dim: size of z, and of w: D.
         resolution: of the finished image, pixels.
         channels: C.
         num_layers: L.
@@ -32,21 +51,12 @@ class Generator(nn.Module):
     mapping: nn.Module
     truncated_layers: int | None = None  # the first so many; None: all
 
-    def __init__(
-        self,
-        *,
-        resolution: int,
-        channels: int,
-        latent_dim: int,
-        w_dim: int,
-        num_layers: int,
-        growth: tuple[int, float] | None,
-        dtype: torch.dtype,
-    ) -> None:
+    def __init__(self, sizes: Sizes, *, num_layers: int) -> None:
         super().__init__()
-        self.resolution, self.channels, self.latent_dim, self.dtype = resolution, channels, latent_dim, dtype
-        self.num_layers, self.growth = num_layers, growth or (resolution, 1.0)
-        self.register_buffer("w_avg", torch.zeros(w_dim))
+        self.resolution, self.channels, self.dtype = sizes.resolution, sizes.channels, sizes.dtype
+        self.latent_dim, self.num_layers = sizes.latent_dim, num_layers
+        self.growth = sizes.growth or (sizes.resolution, 1.0)
+        self.register_buffer("w_avg", torch.zeros(sizes.latent_dim))
 
     def noise_shapes(self) -> list[tuple[int, int]]:
         """Height and width of each noise input; none where an arch has no noise."""
@@ -58,7 +68,8 @@ class Generator(nn.Module):
         Reference: Karras et al. 2018, appendix B.
         """
         ws = w[:, None].expand(-1, self.num_layers, -1)
-        below = torch.arange(self.num_layers, device=w.device) < (cutoff or self.truncated_layers or self.num_layers)
+        cutoff = self.truncated_layers if cutoff is None else cutoff
+        below = torch.arange(self.num_layers, device=w.device) < (self.num_layers if cutoff is None else cutoff)
         return torch.lerp(self.w_avg.expand_as(ws), ws, torch.where(below, psi, 1.0)[:, None])
 
     def synthesis(
@@ -82,7 +93,7 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Images [N, C, H, W] → logits [N] float32, above 0 for "real"."""
+    """Images [N, C, H, W] → logits [N] float32, above 0 for "real"; built from Sizes."""
 
     def forward(self, images: Tensor, *, alpha: float = 1.0) -> Tensor:
         """Judges images at the resolution they come in; where an arch grows, α fades in that resolution's blocks."""

@@ -98,14 +98,15 @@ def _widen(weight: Tensor) -> Tensor:
 
 @lru_cache(maxsize=64)
 def _filter(taps: tuple[int, ...], gain: float, channels: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """taps ⊗ taps, of sum `gain`, once for each channel: [C, 1, k, k]. Kept, so that a pass copies nothing to a GPU."""
+    """Kept, so that a pass copies nothing to a GPU; made outside inference mode, so that training may use it later."""
     with torch.inference_mode(False):
         row = torch.tensor(taps, dtype=dtype, device=device)
         kernel = torch.outer(row, row)
         return (gain / kernel.sum() * kernel).expand(channels, 1, -1, -1).contiguous()
 
 
-def _filter_for(x: Tensor, taps: tuple[int, ...], gain: float = 1.0) -> Tensor:
+def low_pass(x: Tensor, taps: tuple[int, ...], gain: float = 1.0) -> Tensor:
+    """The depthwise kernel taps ⊗ taps for x [N, C, H, W], of sum `gain`: [C, 1, k, k]."""
     return _filter(taps, gain, x.shape[1], x.dtype, x.device)
 
 
@@ -114,7 +115,7 @@ def blur(x: Tensor) -> Tensor:
 
     Reference: Zhang 2019; Karras et al. 2018, section 2.
     """
-    return conv2d(x, _filter_for(x, BINOMIAL_3), padding=1, groups=x.shape[1])
+    return conv2d(x, low_pass(x, BINOMIAL_3), padding=1, groups=x.shape[1])
 
 
 def fir(x: Tensor, *, padding: int, gain: float = 1.0) -> Tensor:
@@ -122,17 +123,17 @@ def fir(x: Tensor, *, padding: int, gain: float = 1.0) -> Tensor:
 
     Reference: Karras et al. 2019, appendix B.
     """
-    return conv2d(x, _filter_for(x, BINOMIAL_4, gain), padding=padding, groups=x.shape[1])
+    return conv2d(x, low_pass(x, BINOMIAL_4, gain), padding=padding, groups=x.shape[1])
 
 
 def fir_upsample(x: Tensor) -> Tensor:
     """Enlarges by two: zeros between pixels, then fir() with a gain of 4."""
-    return F.conv_transpose2d(x, _filter_for(x, BINOMIAL_4, 4.0), stride=2, padding=1, groups=x.shape[1])
+    return F.conv_transpose2d(x, low_pass(x, BINOMIAL_4, 4.0), stride=2, padding=1, groups=x.shape[1])
 
 
 def fir_downsample(x: Tensor) -> Tensor:
     """Halves: fir(), then every second pixel."""
-    return conv2d(x, _filter_for(x, BINOMIAL_4), stride=2, padding=1, groups=x.shape[1])
+    return conv2d(x, low_pass(x, BINOMIAL_4), stride=2, padding=1, groups=x.shape[1])
 
 
 def upsample(x: Tensor) -> Tensor:

@@ -14,18 +14,13 @@ from torch.nn import functional as F
 
 from components.config import Train
 from components.models import interface
-from components.models.layers import resolutions, width_at
+from components.models.layers import BINOMIAL_3, low_pass
 from components.models.second_order import LEAK, conv2d, leaky_relu_
 
 BLOCKS_PER_STAGE = 2
 EXPANSION = 2  # of the feature maps inside a block
 GROUP_WIDTH = 16  # feature maps
 LEAKY_GAIN = math.sqrt(2 / (1 + LEAK**2))  # keeps the mean square over a LeakyReLU: He et al. 2015, equation 14
-
-
-def _widths(resolution: int, channel_base: int, channel_max: int) -> dict[int, int]:
-    """Feature maps of each stage: 4, 8, … up to the resolution."""
-    return {size: width_at(size, channel_base, channel_max) for size in resolutions(resolution)}
 
 
 def _groups(hidden: int) -> int:
@@ -92,16 +87,9 @@ class Resampling(nn.Module):
     times four: both are centred on the even pixels.
     """
 
-    kernel: Tensor
-
     def __init__(self, width_in: int, width: int) -> None:
         super().__init__()
-        row = torch.tensor([0.25, 0.5, 0.25])
-        self.register_buffer("kernel", torch.outer(row, row)[None, None], persistent=False)
         self.mix = Pointwise(width_in, width) if width != width_in else nn.Identity()
-
-    def _kernel(self, x: Tensor) -> Tensor:
-        return self.kernel.to(x.dtype).expand(x.shape[1], 1, 3, 3)
 
 
 class Upsample(Resampling):
@@ -109,7 +97,7 @@ class Upsample(Resampling):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.mix(x)
-        kernel = 4 * self._kernel(x)
+        kernel = low_pass(x, BINOMIAL_3, gain=4.0)
         return F.conv_transpose2d(x, kernel, stride=2, padding=1, output_padding=1, groups=x.shape[1])
 
 
@@ -117,7 +105,7 @@ class Downsample(Resampling):
     """[N, in, 2H, 2H] → [N, out, H, H]."""
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.mix(conv2d(x, self._kernel(x), stride=2, padding=1, groups=x.shape[1]))
+        out: Tensor = self.mix(conv2d(x, low_pass(x, BINOMIAL_3), stride=2, padding=1, groups=x.shape[1]))
         return out
 
 
@@ -129,35 +117,17 @@ def _blocks(width: int, stages: int) -> list[nn.Module]:
 class Generator(interface.Generator):
     """A learned 4×4 basis scaled by z, stages from 4² to the resolution, and a 1×1 convolution to the image."""
 
-    def __init__(
-        self,
-        *,
-        resolution: int,
-        channels: int,
-        latent_dim: int,
-        channel_base: int,
-        channel_max: int,
-        growth: tuple[int, float] | None = None,
-        dtype: torch.dtype = torch.float32,
-    ) -> None:
-        super().__init__(
-            resolution=resolution,
-            channels=channels,
-            latent_dim=latent_dim,
-            w_dim=latent_dim,
-            num_layers=1,
-            growth=growth,
-            dtype=dtype,
-        )
+    def __init__(self, sizes: interface.Sizes) -> None:
+        super().__init__(sizes, num_layers=1)
         self.mapping = nn.Identity()
-        widths = _widths(resolution, channel_base, channel_max)
+        widths = sizes.widths()
         self.basis = nn.Parameter(torch.randn(widths[4], 4, 4))
-        self.scale = _random(widths[4], latent_dim)
+        self.scale = _random(widths[4], sizes.latent_dim)
         self.stages = nn.ModuleDict()
         for size, width in widths.items():
             first = [] if size == 4 else [Upsample(widths[size // 2], width)]
             self.stages[str(size)] = nn.Sequential(*first, *_blocks(width, len(widths)))
-        self.to_image = Pointwise(widths[resolution], channels)
+        self.to_image = Pointwise(widths[sizes.resolution], sizes.channels)
 
     def synthesis(
         self, ws: Tensor, noise: list[Tensor], *, resolution: int | None = None, alpha: float = 1.0
@@ -176,19 +146,10 @@ class Generator(interface.Generator):
 class Discriminator(interface.Discriminator):
     """The generator mirrored; ends with a 4×4 kernel of its own for each feature map and a linear layer."""
 
-    def __init__(
-        self,
-        *,
-        resolution: int,
-        channels: int,
-        channel_base: int,
-        channel_max: int,
-        dtype: torch.dtype = torch.float32,
-    ) -> None:
+    def __init__(self, sizes: interface.Sizes) -> None:
         super().__init__()
-        self.resolution, self.dtype = resolution, dtype
-        widths = _widths(resolution, channel_base, channel_max)
-        self.from_image = Pointwise(channels, widths[resolution])
+        widths, self.resolution, self.dtype = sizes.widths(), sizes.resolution, sizes.dtype
+        self.from_image = Pointwise(sizes.channels, widths[self.resolution])
         self.stages = nn.ModuleDict()
         for size, width in reversed(widths.items()):
             last = [] if size == 4 else [Downsample(width, widths[size // 2])]

@@ -25,7 +25,6 @@ from components.models.layers import (
     pixel_norm,
     resolutions,
     upsample,
-    width_at,
 )
 from components.models.second_order import leaky_relu_
 
@@ -94,33 +93,15 @@ class Generator(interface.Generator):
 
     truncated_layers = 8
 
-    def __init__(
-        self,
-        *,
-        resolution: int,
-        channels: int,
-        latent_dim: int,
-        channel_base: int,
-        channel_max: int,
-        growth: tuple[int, float] | None = None,
-        dtype: torch.dtype = torch.float32,
-    ) -> None:
-        sizes = resolutions(resolution)
-        super().__init__(
-            resolution=resolution,
-            channels=channels,
-            latent_dim=latent_dim,
-            w_dim=latent_dim,
-            num_layers=2 * len(sizes),
-            growth=growth,
-            dtype=dtype,
-        )
-        self.mapping = MappingNetwork(latent_dim)
+    def __init__(self, sizes: interface.Sizes) -> None:
+        widths = sizes.widths()
+        super().__init__(sizes, num_layers=2 * len(widths))
+        self.mapping = MappingNetwork(sizes.latent_dim)
         self.blocks = nn.ModuleDict()
-        width = 0
-        for size in sizes:
-            width_in, width = width, width_at(size, channel_base, channel_max)
-            self.blocks[str(size)] = SynthesisBlock(width_in, width, channels, latent_dim, first=size == 4)
+        width_in = 0
+        for size, width in widths.items():
+            self.blocks[str(size)] = SynthesisBlock(width_in, width, sizes.channels, sizes.latent_dim, first=size == 4)
+            width_in = width
 
     def noise_shapes(self) -> list[tuple[int, int]]:
         """Height and width of each layer's noise."""
@@ -189,25 +170,15 @@ class DiscriminatorHead(nn.Module):
 class Discriminator(interface.Discriminator):
     """The generator mirrored: shrinks from the resolution that images come in."""
 
-    def __init__(
-        self,
-        *,
-        resolution: int,
-        channels: int,
-        channel_base: int,
-        channel_max: int,
-        dtype: torch.dtype = torch.float32,
-    ) -> None:
+    def __init__(self, sizes: interface.Sizes) -> None:
         super().__init__()
-        self.dtype = dtype
+        widths, self.dtype = sizes.widths(), sizes.dtype
         self.blocks = nn.ModuleDict()
-        for size in resolutions(resolution):
-            width = width_at(size, channel_base, channel_max)
+        for size, width in widths.items():
             if size == 4:
-                self.blocks["4"] = DiscriminatorHead(width, channels)
+                self.blocks["4"] = DiscriminatorHead(width, sizes.channels)
             else:
-                narrower = width_at(size // 2, channel_base, channel_max)
-                self.blocks[str(size)] = DiscriminatorBlock(width, narrower, channels)
+                self.blocks[str(size)] = DiscriminatorBlock(width, widths[size // 2], sizes.channels)
 
     def forward(self, images: Tensor, *, alpha: float = 1.0) -> Tensor:
         """Judges images at the resolution they come in; α fades in that resolution's blocks."""

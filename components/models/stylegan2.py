@@ -10,7 +10,6 @@ which gives the same numbers and spares a pass over the activations.
 from __future__ import annotations
 
 import math
-from itertools import pairwise
 from typing import cast
 
 import torch
@@ -28,7 +27,6 @@ from components.models.layers import (
     minibatch_stddev,
     pixel_norm,
     resolutions,
-    width_at,
 )
 from components.models.second_order import conv2d, conv_transpose2d, leaky_relu_
 
@@ -150,33 +148,15 @@ class SynthesisBlock(nn.Module):
 class Generator(interface.Generator):
     """Images of all resolutions from 4² on are enlarged and added up (a skip generator)."""
 
-    def __init__(
-        self,
-        *,
-        resolution: int,
-        channels: int,
-        latent_dim: int,
-        channel_base: int,
-        channel_max: int,
-        growth: tuple[int, float] | None = None,
-        dtype: torch.dtype = torch.float32,
-    ) -> None:
-        sizes = resolutions(resolution)
-        super().__init__(
-            resolution=resolution,
-            channels=channels,
-            latent_dim=latent_dim,
-            w_dim=latent_dim,
-            num_layers=2 * len(sizes),
-            growth=growth,
-            dtype=dtype,
-        )
-        self.mapping = MappingNetwork(latent_dim)
+    def __init__(self, sizes: interface.Sizes) -> None:
+        widths = sizes.widths()
+        super().__init__(sizes, num_layers=2 * len(widths))
+        self.mapping = MappingNetwork(sizes.latent_dim)
         self.blocks = nn.ModuleDict()
-        width = 0
-        for size in sizes:
-            width_in, width = width, width_at(size, channel_base, channel_max)
-            self.blocks[str(size)] = SynthesisBlock(width_in, width, channels, latent_dim)
+        width_in = 0
+        for size, width in widths.items():
+            self.blocks[str(size)] = SynthesisBlock(width_in, width, sizes.channels, sizes.latent_dim)
+            width_in = width
 
     def noise_shapes(self) -> list[tuple[int, int]]:
         """Height and width of each styled layer's noise."""
@@ -250,26 +230,16 @@ class DiscriminatorHead(nn.Module):
 class Discriminator(interface.Discriminator):
     """A residual network from the image down to 4²."""
 
-    def __init__(
-        self,
-        *,
-        resolution: int,
-        channels: int,
-        channel_base: int,
-        channel_max: int,
-        dtype: torch.dtype = torch.float32,
-    ) -> None:
+    def __init__(self, sizes: interface.Sizes) -> None:
         super().__init__()
-        self.resolution, self.dtype = resolution, dtype
-        widths = [width_at(size, channel_base, channel_max) for size in reversed(resolutions(resolution))]
-        self.from_image = EqualConv2d(channels, widths[0], 1, gain=1.0)
-        self.blocks = nn.ModuleDict(
-            {
-                str(resolution // 2**number): DiscriminatorBlock(*pair, gain=RELU_GAIN if number == 0 else 1.0)
-                for number, pair in enumerate(pairwise(widths))
-            }
-        )
-        self.head = DiscriminatorHead(widths[-1])
+        widths, self.resolution, self.dtype = sizes.widths(), sizes.resolution, sizes.dtype
+        self.from_image = EqualConv2d(sizes.channels, widths[self.resolution], 1, gain=1.0)
+        self.blocks = nn.ModuleDict()
+        for size, width in reversed(widths.items()):
+            if size > 4:
+                gain = RELU_GAIN if size == self.resolution else 1.0
+                self.blocks[str(size)] = DiscriminatorBlock(width, widths[size // 2], gain=gain)
+        self.head = DiscriminatorHead(widths[4])
 
     def forward(self, images: Tensor, *, alpha: float = 1.0) -> Tensor:
         """Judges images of the finished size; see interface.Discriminator. It does not grow."""

@@ -40,17 +40,15 @@ def fetch(run: Path, config: Train, data: ImageSet, resolve: Callable[[str], Pat
     if not name or folder.exists():
         return
     source = resolve(name)
+    try:
+        _check(read(source)[0], model_config(config, data))
+    except InputError:
+        raise
+    except (OSError, ValueError, LookupError, TypeError, SafetensorError) as error:
+        raise InputError(f"train.init_from is {name!r}: {error}; allowed: a model that this pipeline made") from None
     with replacing(folder) as fresh:
-        try:
-            for file in (CONFIG_FILE, GENERATOR_FILE, DISCRIMINATOR_FILE):
-                shutil.copy(source / file, fresh)
-            _check(read(fresh)[0], model_config(config, data))
-        except InputError:
-            raise
-        except (OSError, ValueError, LookupError, TypeError, SafetensorError) as error:
-            raise InputError(
-                f"train.init_from is {name!r}: {error}; allowed: a model that this pipeline made"
-            ) from None
+        for file in (CONFIG_FILE, GENERATOR_FILE, DISCRIMINATOR_FILE):
+            shutil.copy(source / file, fresh)
 
 
 def _check(found: dict[str, Any], wanted: dict[str, Any]) -> None:

@@ -1,7 +1,7 @@
 """A checkpoint: one directory of tensors (safetensors) and numbers (JSON), whole or absent.
 
 runs/<run key>/checkpoints/<nimg>/ holds state.safetensors and state.json. It is written under a temporary name, synced
-to disk and renamed; the JSON carries the digest of the tensors, so a damaged directory is told from a good one.
+to disk and renamed; the JSON carries the digest of the whole, so a damaged directory is told from a good one.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def save(state: State, folder: Path) -> None:
     temporary.mkdir(parents=True)
     tensors = temporary / "state.safetensors"
     save_file({name: tensor.detach().cpu().contiguous() for name, tensor in state.tensors.items()}, tensors)
-    header = {"format": FORMAT, "sha256": _digest(tensors), **state.numbers}
+    header = {"format": FORMAT, "sha256": _digest(tensors, state.numbers), **state.numbers}
     (temporary / "state.json").write_text(json.dumps(header, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     for path in (tensors, temporary / "state.json", temporary):
         _sync(path)
@@ -63,8 +63,8 @@ def load(folder: Path) -> State:
         numbers = json.loads((folder / "state.json").read_text(encoding="utf-8"))
         if (found := numbers.pop("format")) != FORMAT:
             raise ValueError(f"it has format {found}; allowed: {FORMAT}")
-        if numbers.pop("sha256") != _digest(folder / "state.safetensors"):
-            raise ValueError("state.safetensors does not have the digest that state.json gives")
+        if numbers.pop("sha256") != _digest(folder / "state.safetensors", numbers):
+            raise ValueError("its content does not have the digest that state.json gives")
         return State(load_file(folder / "state.safetensors"), numbers)
     except (OSError, LookupError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"checkpoint {folder} refused: {error}") from None
@@ -91,6 +91,9 @@ def prune(checkpoints: Path, keep: int) -> None:
         shutil.rmtree(folder)
 
 
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _digest(tensors: Path, numbers: Mapping[str, Any]) -> str:
+    """Of the tensors' file, and of the numbers beside it."""
+    with tensors.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256")
+    digest.update(json.dumps(numbers, sort_keys=True).encode())
+    return digest.hexdigest()

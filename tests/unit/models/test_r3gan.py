@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from components.config import R3gan, load_params
 from components.models import build_discriminator, build_generator, build_recipe
+from components.models.interface import Sizes
 from components.models.r3gan import Discriminator, Downsample, Pointwise, ResidualBlock, Upsample
 from components.training.ema import ema_beta
 from components.training.losses import LOSSES
@@ -146,7 +147,7 @@ def test_at_first_the_mean_square_is_the_same_at_every_depth():
 @torch.no_grad()
 def test_logits_begin_with_unit_variance():
     torch.manual_seed(0)
-    discriminator = Discriminator(resolution=4, channels=64, channel_base=4096, channel_max=1024)
+    discriminator = Discriminator(Sizes(resolution=4, channels=64, latent_dim=8, channel_base=4096, channel_max=1024))
     assert discriminator(torch.randn(512, 64, 4, 4)).square().mean().item() == pytest.approx(1, rel=0.15)
 
 
@@ -196,7 +197,7 @@ def test_generator_begins_with_its_basis_scaled_by_z():
 
 
 def test_discriminator_ends_with_a_kernel_for_each_map():
-    discriminator = Discriminator(resolution=4, channels=3, channel_base=64, channel_max=16)
+    discriminator = Discriminator(Sizes(resolution=4, channels=3, latent_dim=8, channel_base=64, channel_max=16))
     images = torch.randn(5, 3, 4, 4)
     maps = F.conv2d(images, discriminator.from_image.weight[:, :, None, None])
     features = F.conv2d(maps, discriminator.basis[:, None], groups=16).flatten(1)
@@ -223,7 +224,9 @@ def test_every_parameter_gets_a_gradient(generator, discriminator):
 def test_double_backward_of_the_discriminator():
     """With respect to images and a weight, as the gradient penalties need it."""
     torch.manual_seed(0)
-    discriminator = Discriminator(resolution=8, channels=1, channel_base=32, channel_max=6, dtype=torch.float64)
+    discriminator = Discriminator(
+        Sizes(resolution=8, channels=1, latent_dim=8, channel_base=32, channel_max=6, dtype=torch.float64)
+    )
     awake(discriminator.double())
     images = torch.randn(2, 1, 8, 8, dtype=torch.float64, requires_grad=True)
     name = "stages.8.0.grouped"

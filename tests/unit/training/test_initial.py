@@ -75,7 +75,7 @@ def test_what_does_not_fit_is_refused(model, tmp_path, change, message):
     (folder / "config.json").write_text(json.dumps(config | change if isinstance(change, dict) else change))
     with pytest.raises(InputError, match=message):
         fetch(folder, tmp_path / "run")
-    assert not (tmp_path / "run" / initial.INITIAL).exists()
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("name", ["config.json", "generator.safetensors", "discriminator.safetensors"])
@@ -87,4 +87,4 @@ def test_what_is_damaged_is_refused(model, tmp_path, name, content):
         (folder / name).write_bytes(content)
     with pytest.raises(InputError, match=r"train\.init_from is .*allowed: a model that this pipeline made"):
         fetch(folder, tmp_path / "run")
-    assert not (tmp_path / "run" / initial.INITIAL).exists()
+    assert not (tmp_path / "run").exists()

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,6 @@ import pytest
 import torch
 
 from components.config import ARCHS
-from components.data.dataset import batch_indices
 from components.training import state
 from components.training.loop import Trainer
 
@@ -88,17 +88,22 @@ def test_two_workers(tmp_path, arch):
 
 @pytest.mark.parametrize("workers", [(1, 2), (2, 1), (4, 2)])
 def test_another_number_of_workers_shows_every_image_once_an_epoch(workers):
-    """What the workers of each step show together, before and after a restart with others."""
-    shown, nimg = [], 0
+    """What the trainers of all workers ask for, step by step, before and after a restart with others."""
+    shown, nimg, data = [], 0, worker.images()
     for world in workers:
-        for _ in range(6):
-            batch = batch_indices(seed=3, nimg=nimg, batch=8, count=32)
-            parts = np.array_split(batch, world)
-            assert {len(part) for part in parts} == {8 // world}
-            shown += np.concatenate(parts).tolist()
-            nimg += 8
+        config = replace(worker.config("stylegan2", "float32", "none"), batch=16)
+        trainers = [Trainer(config, data, torch.device("cpu"), rank=rank, world=world) for rank in range(world)]
+        for _ in range(5):
+            batch = []
+            for trainer in trainers:
+                trainer.nimg = nimg
+                trainer._images = lambda indices, batch=batch: batch.append(indices) or torch.from_numpy(data[indices])
+                trainer._reals(trainer.phase)
+            assert [len(part) for part in batch] == [16 // world] * world
+            shown += np.concatenate(batch).tolist()
+            nimg += 16
     for epoch in range(3):
-        assert sorted(shown[32 * epoch : 32 * epoch + 32]) == list(range(32))
+        assert sorted(shown[50 * epoch : 50 * epoch + 50]) == list(range(50))
 
 
 @pytest.mark.parametrize("arch", ARCHS)

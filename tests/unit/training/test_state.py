@@ -28,7 +28,7 @@ def test_there_is_none_in_an_empty_place(tmp_path):
     assert state.latest(tmp_path / "absent") == (None, [])
 
 
-@pytest.mark.parametrize("damage", ["bit", "truncated", "no json", "half json", "newer"])
+@pytest.mark.parametrize("damage", ["bit", "truncated", "no json", "half json", "digit", "a list", "newer"])
 def test_a_damaged_or_newer_one_is_refused_and_the_one_before_it_is_used(tmp_path, damage):
     for nimg in (100, 200):
         state.save(make(nimg), tmp_path / f"{nimg:09d}")
@@ -42,6 +42,10 @@ def test_a_damaged_or_newer_one_is_refused_and_the_one_before_it_is_used(tmp_pat
         header.unlink()
     elif damage == "half json":
         header.write_text(header.read_text()[:20])
+    elif damage == "digit":
+        header.write_text(header.read_text().replace('"nimg": 200', '"nimg": 201'))
+    elif damage == "a list":
+        header.write_text("[]")
     else:
         header.write_text(json.dumps(json.loads(header.read_text()) | {"format": state.FORMAT + 1}))
     with pytest.raises(ValueError, match="000000200 refused"):
