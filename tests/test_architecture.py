@@ -20,7 +20,7 @@ STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages
 ALLOWED = {
     "flows": ("flows", "components.config", "components.processes"),
     "pipelines": ("pipelines", "components"),
-    "components.config": (),
+    "components.config": ("components.config",),
     "components.processes": (),
     "components.cluster": ("components.config", "components.executor"),
     "components.executor": ("components.cluster",),

@@ -1,0 +1,156 @@
+"""The sections of params.yaml that decide the weights, and how a run is carried out."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from components.config.checks import MAX_RESOLUTION, check, choice, is_resolution
+
+ARCHS = ("stylegan", "stylegan2", "r3gan")  # each a module of components/models and a section of train
+AUGMENTS = ("none", "ada", "diffaugment")
+DEVICES = ("auto", "cpu", "cuda")
+DTYPES = ("float32", "bfloat16")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Augment:
+    """What the discriminator sees of reals and fakes alike."""
+
+    kind: str  # of AUGMENTS
+    target: float  # of ada: the mean sign of D on reals that p is steered to; 0 keeps p as it is
+    p: float  # of ada: probability of each transform, at first
+    max_p: float  # p never passes it
+    ada_kimg: float  # in which p can move by 1
+
+    def __post_init__(self) -> None:
+        choice("train.augment.kind", self.kind, AUGMENTS)
+        check(0 <= self.target < 1, "train.augment.target", self.target, "0 (p stays) or more, below 1")
+        check(0 <= self.max_p <= 1, "train.augment.max_p", self.max_p, "0 to 1")
+        check(0 <= self.p <= self.max_p, "train.augment.p", self.p, f"0 to train.augment.max_p, {self.max_p}")
+        check(self.ada_kimg > 0, "train.augment.ada_kimg", self.ada_kimg, "above 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Growth:
+    """Arch stylegan: progressive growing."""
+
+    start_resolution: int
+    stable_kimg: float  # at each resolution, after its fade
+    fade_kimg: float
+    style_mixing: float  # probability
+
+    def __post_init__(self) -> None:
+        check(
+            is_resolution(self.start_resolution, low=4),
+            "train.stylegan.start_resolution",
+            self.start_resolution,
+            f"a power of two from 4 to {MAX_RESOLUTION}",
+        )
+        for name in ("stable_kimg", "fade_kimg"):
+            check(getattr(self, name) > 0, f"train.stylegan.{name}", getattr(self, name), "above 0")
+        check(0 <= self.style_mixing <= 1, "train.stylegan.style_mixing", self.style_mixing, "0 to 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stylegan2:
+    """Arch stylegan2."""
+
+    style_mixing: float  # probability
+    path_length_weight: float  # 0 for no path-length penalty
+
+    def __post_init__(self) -> None:
+        check(0 <= self.style_mixing <= 1, "train.stylegan2.style_mixing", self.style_mixing, "0 to 1")
+        weight = self.path_length_weight
+        check(weight >= 0, "train.stylegan2.path_length_weight", weight, "at least 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class R3gan:
+    """Arch r3gan: where its schedules end, and how often its penalties are taken."""
+
+    decay_kimg: float  # until the schedules end
+    final_learning_rate: float
+    final_gamma: float
+    penalty_every: int  # steps
+
+    def __post_init__(self) -> None:
+        for name in ("decay_kimg", "final_learning_rate"):
+            check(getattr(self, name) > 0, f"train.r3gan.{name}", getattr(self, name), "above 0")
+        check(self.final_gamma >= 0, "train.r3gan.final_gamma", self.final_gamma, "at least 0")
+        check(self.penalty_every >= 1, "train.r3gan.penalty_every", self.penalty_every, "at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train:
+    """What decides the weights. All of it but total_kimg and the sections of other archs is part of the run key."""
+
+    arch: str  # of ARCHS
+    init_from: str  # a generator to start from: models:/NAME/VERSION or a folder; "" for none
+    batch: int  # images a step at the final resolution, over all workers
+    total_kimg: float  # target, thousands of images shown
+    seed: int
+    channel_base: int
+    channel_max: int
+    latent_dim: int  # of z, and of w where there is one
+    learning_rate: float
+    gamma: float  # weight of the gradient penalties
+    ema_kimg: float  # half-life
+    dtype: str
+    augment: Augment
+    stylegan: Growth
+    stylegan2: Stylegan2
+    r3gan: R3gan
+
+    def __post_init__(self) -> None:
+        choice("train.arch", self.arch, ARCHS)
+        check(
+            not self.init_from.startswith("models:")
+            or re.fullmatch(r"models:/[^/@]+/[0-9]+", self.init_from) is not None,
+            "train.init_from",
+            self.init_from,
+            "nothing, models:/NAME/VERSION (an alias may move), or a generator folder",
+        )
+        check(
+            not Path(self.init_from).match("models/candidate"),
+            "train.init_from",
+            self.init_from,
+            "another folder: this one is what the stage writes",
+        )
+        check(
+            not (self.arch == "r3gan" and self.augment.kind == "ada" and self.augment.target > 0),
+            "train.augment.target",
+            self.augment.target,
+            "0 for r3gan: its loss leaves the sign of D's logits open, so they cannot steer p",
+        )
+        check(self.batch >= 4 and self.batch % 4 == 0, "train.batch", self.batch, "a multiple of 4, at least 4")
+        for name in ("channel_base", "channel_max", "latent_dim"):
+            check(getattr(self, name) >= 1, f"train.{name}", getattr(self, name), "at least 1")
+        for name in ("total_kimg", "learning_rate", "ema_kimg"):
+            check(getattr(self, name) > 0, f"train.{name}", getattr(self, name), "above 0")
+        check(0 <= self.seed < 2**31, "train.seed", self.seed, "0 to 2147483647")
+        check(self.gamma >= 0, "train.gamma", self.gamma, "at least 0")
+        choice("train.dtype", self.dtype, DTYPES)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Execution:
+    """How a run is carried out. Nothing here is part of the run key or of a DVC stage."""
+
+    device: str
+    workers: int
+    threads: int  # per worker; 0 is the worker's share of the cores
+    tick_kimg: float
+    checkpoint_kimg: float
+    keep_checkpoints: int
+    max_restarts: int
+
+    def __post_init__(self) -> None:
+        choice("execution.device", self.device, DEVICES)
+        check(self.workers >= 1, "execution.workers", self.workers, "at least 1")
+        check(self.threads >= 0, "execution.threads", self.threads, "0 (the worker's share) or more")
+        check(self.tick_kimg > 0, "execution.tick_kimg", self.tick_kimg, "above 0")
+        check(self.checkpoint_kimg > 0, "execution.checkpoint_kimg", self.checkpoint_kimg, "above 0")
+        check(self.keep_checkpoints >= 1, "execution.keep_checkpoints", self.keep_checkpoints, "at least 1")
+        check(self.max_restarts >= 0, "execution.max_restarts", self.max_restarts, "at least 0")
