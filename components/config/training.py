@@ -98,6 +98,7 @@ class Train:
     gamma: float  # weight of the gradient penalties
     ema_kimg: float  # half-life
     dtype: str
+    mirror: bool  # show half of the images mirrored
     augment: Augment
     stylegan: Growth
     stylegan2: Stylegan2

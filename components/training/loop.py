@@ -81,14 +81,17 @@ class Trainer:
             self.level = phase.resolution
             self.players.reset_optimisers()
         random = torch.Generator(self.device).manual_seed(_seed(self.config.seed, self.nimg, "step"))
-        self.players.step(phase, self.nimg // phase.batch, self._reals(phase), random)
+        self.players.step(phase, self.nimg // phase.batch, self._reals(phase, random), random)
         self.nimg += phase.batch
 
-    def _reals(self, phase: Phase) -> Tensor:
+    def _reals(self, phase: Phase, random: torch.Generator) -> Tensor:
         """This worker's reals [B, C, H, W] in [-1, 1], at the growth phase's resolution and faded as fakes are."""
         chosen = batch_indices(seed=self.config.seed, nimg=self.nimg, batch=phase.batch, count=len(self.data))
         pixels = self._images(np.array_split(chosen, self.world)[self.rank])
         images = pixels.permute(0, 3, 1, 2).float() / 127.5 - 1
+        if self.config.mirror:
+            mirrored = torch.rand(phase.batch, 1, 1, 1, device=self.device, generator=random) < 0.5
+            images = torch.where(mirrored.chunk(self.world)[self.rank], images.flip(3), images)
         while images.shape[-1] > phase.resolution:
             images = downsample(images)
         if phase.alpha < 1:

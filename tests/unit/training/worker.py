@@ -27,7 +27,7 @@ def config(arch, dtype, augment):
     return replace(
         PARAMS,
         **{"arch": arch, "dtype": dtype, "batch": 8, "total_kimg": 0.16},
-        **{"channel_base": 128, "channel_max": 16, "latent_dim": 8, "ema_kimg": 0.02},
+        **{"channel_base": 128, "channel_max": 16, "latent_dim": 8, "ema_kimg": 0.02, "mirror": True},
         augment=replace(PARAMS.augment, kind=augment, target=0.0 if arch == "r3gan" else 0.6, p=0.5, ada_kimg=1),
         stylegan=replace(PARAMS.stylegan, start_resolution=8, stable_kimg=0.04, fade_kimg=0.04),
         r3gan=replace(PARAMS.r3gan, decay_kimg=0.1, penalty_every=3),
