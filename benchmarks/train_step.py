@@ -41,6 +41,8 @@ def configured(flags: argparse.Namespace) -> Train:
         gamma=0.0002 * flags.resolution**2 / flags.batch,
         ema_kimg=flags.batch * 10 / 32,
         dtype=flags.dtype,
+        mirror=False,
+        labels=False,
         augment=Augment(kind=flags.augment, target=0.0, p=P, max_p=P, ada_kimg=500),
         stylegan=Growth(start_resolution=flags.resolution, stable_kimg=600, fade_kimg=600, style_mixing=0.9),
         stylegan2=Stylegan2(style_mixing=0.9, path_length_weight=2.0),

@@ -21,7 +21,7 @@ def main() -> None:
     print(
         f"preprocess: {report['in']} in, {report['kept']} kept ({report['train']} train, {report['holdout']} holdout), "
         f"{report['rejected']} rejected, {report['duplicates']} duplicates, {report['similar']} similar dropped, "
-        f"{params.resolution}x{params.resolution}; look at data/shards/report.html"
+        f"{params.size[1]}x{params.size[0]}; look at data/shards/report.html"
     )
 
 

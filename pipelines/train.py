@@ -31,8 +31,8 @@ def main() -> None:
     key = run_key(params.train, data.digest)
     run, target = Path("runs", key).resolve(), params.train.total_kimg
     reached = images_shown(run)
-    print(f"run {key}: {reached / 1000:g} of {target:g} kimg shown, {len(data)} images of {data.shape[1]}²")
-    check_target(reached, params.train, data.shape[1])
+    print(f"run {key}: {reached / 1000:g} of {target:g} kimg, {len(data)} images of {data.shape[2]}x{data.shape[1]}")
+    check_target(reached, params.train, max(data.shape[1:3]))
     bench = Bench.build(params.evaluate, SHARDS, gpus=params.execution.device != "cpu")
     fetch(run, params.train, data, registry.resolve)
     if reached < target * 1000:

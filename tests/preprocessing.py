@@ -8,6 +8,7 @@ from components.data.compositing import composite, fit, premultiply, visible_pix
 
 PARAMS = Preprocess(
     resolution=8,
+    aspect="1:1",
     channels=3,
     background="#ffffff",
     frames="first",

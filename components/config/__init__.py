@@ -53,6 +53,12 @@ class Params:
             f"at most preprocess.resolution, {self.preprocess.resolution}",
         )
         check(
+            self.preprocess.labels or not self.train.labels,
+            "train.labels",
+            self.train.labels,
+            "false, or preprocess.labels: true",
+        )
+        check(
             self.train.channel_base >= self.preprocess.resolution,
             "train.channel_base",
             self.train.channel_base,

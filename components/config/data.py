@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from components.config.checks import MAX_RESOLUTION, MIN_RESOLUTION, check, choice, is_resolution
 
+ASPECTS = ("1:1", "4:3", "3:4")
 _COLOUR = "#[0-9a-fA-F]{6}"
 
 
@@ -24,7 +25,8 @@ class Ingest:
 class Preprocess:
     """How originals become training arrays."""
 
-    resolution: int  # pixels, height and width
+    resolution: int  # pixels, of the longer side
+    aspect: str  # width to height, of ASPECTS
     channels: int  # 3: RGB over the background; 4: premultiplied RGBA
     background: str  # "#rrggbb", several of them (a palette), or "border"
     frames: str  # of an animation
@@ -47,6 +49,7 @@ class Preprocess:
             self.resolution,
             f"a power of two from {MIN_RESOLUTION} to {MAX_RESOLUTION}",
         )
+        choice("preprocess.aspect", self.aspect, ASPECTS)
         check(self.channels in (3, 4), "preprocess.channels", self.channels, "3, 4")
         check(
             re.fullmatch(rf"border|{_COLOUR}( {_COLOUR})*", self.background) is not None,
@@ -55,10 +58,10 @@ class Preprocess:
             'in quotes: a colour as "#rrggbb", several with spaces between, or "border"',
         )
         check(
-            self.margin >= 0 and self.inner >= 4,
+            self.margin >= 0 and min(self.inner) >= 4,
             "preprocess.margin",
             self.margin,
-            f"at least 0, and 4 of {self.resolution} pixels left between the margins",
+            f"at least 0, and 4 of {min(self.size)} pixels left between the margins",
         )
         check(0 < self.holdout <= 0.5, "preprocess.holdout", self.holdout, "above 0, at most 0.5")
         check(self.max_pixels >= 1, "preprocess.max_pixels", self.max_pixels, "at least 1")
@@ -68,9 +71,18 @@ class Preprocess:
             choice(f"preprocess.{name}", getattr(self, name), ("ignore", "report", "drop"))
 
     @property
-    def inner(self) -> int:
-        """Pixels between the margins."""
-        return self.resolution - 2 * round(self.margin * self.resolution)
+    def size(self) -> tuple[int, int]:
+        """Height and width of a training image, pixels."""
+        columns, rows = map(int, self.aspect.split(":"))
+        longer = max(columns, rows)
+        return self.resolution * rows // longer, self.resolution * columns // longer
+
+    @property
+    def inner(self) -> tuple[int, int]:
+        """Height and width between the margins, pixels."""
+        height, width = self.size
+        margin = 2 * round(self.margin * self.resolution)
+        return height - margin, width - margin
 
     @property
     def palette(self) -> list[tuple[int, int, int]] | None:

@@ -12,6 +12,7 @@ ARCHS = ("stylegan", "stylegan2", "r3gan")  # each a module of components/models
 AUGMENTS = ("none", "ada", "diffaugment")
 DEVICES = ("auto", "cpu", "cuda")
 DTYPES = ("float32", "bfloat16")
+WITH_LABELS = ("stylegan2", "r3gan")  # archs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +100,7 @@ class Train:
     ema_kimg: float  # half-life
     dtype: str
     mirror: bool  # show half of the images mirrored
+    labels: bool  # the networks are told the label of each image
     augment: Augment
     stylegan: Growth
     stylegan2: Stylegan2
@@ -125,6 +127,8 @@ class Train:
             self.augment.target,
             "0 for r3gan: its loss leaves the sign of D's logits open, so they cannot steer p",
         )
+        known = self.arch in WITH_LABELS
+        check(known or not self.labels, "train.labels", self.labels, f"false for {self.arch}, whose paper has none")
         check(self.batch >= 4 and self.batch % 4 == 0, "train.batch", self.batch, "a multiple of 4, at least 4")
         for name in ("channel_base", "channel_max", "latent_dim"):
             check(getattr(self, name) >= 1, f"train.{name}", getattr(self, name), "at least 1")

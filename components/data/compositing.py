@@ -1,4 +1,4 @@
-"""From a decoded picture to training pixels: premultiply, fit to a square, lay over a background.
+"""From a decoded picture to training pixels: premultiply, fit to a frame, lay over a background.
 
 Pixels travel as planes [H, 4, W] of premultiplied whole numbers, so a result is the same on any machine: 8-bit sRGB
 values, or by choice 16-bit linear light. Reference: Porter and Duff 1984, Compositing Digital Images ("over",
@@ -102,14 +102,14 @@ def content_box(planes: Planes) -> tuple[slice, slice]:
 
 
 def fit(planes: Planes, block: int, params: Preprocess) -> Planes:
-    """Puts a picture into the square by params' trim, margin and shape.
+    """Puts a picture into the frame of params' size by their trim, margin and shape.
 
     Args:
         planes: [H, 4, W] of premultiply() or to_linear(), with something visible.
         block: of pixel art, which is scaled by the largest whole number that fits; 0 for all else, and for Lanczos.
 
     Returns:
-        [resolution, 4, resolution], whole numbers up to 255 (float32), or up to 65535 in linear light (float64).
+        [H, 4, W] of params.size, whole numbers up to 255 (float32), or up to 65535 in linear light (float64).
     """
     if block > 1:
         planes = planes[::block, :, ::block]
@@ -117,41 +117,45 @@ def fit(planes: Planes, block: int, params: Preprocess) -> Planes:
         rows, columns = content_box(planes)
         planes = planes[rows, :, columns]
     if params.shape == "crop":
-        planes = _centre_square(planes)
+        planes = _centre(planes, params.inner)
     depth = EIGHT if planes.dtype == np.uint8 else SIXTEEN
-    inner = params.inner
-    longer = max(planes.shape[0], planes.shape[2])
-    if block and longer <= inner:
-        scaled = planes.repeat(inner // longer, axis=0).repeat(inner // longer, axis=2).astype(depth.dtype)
+    (height, width), (inner_height, inner_width) = planes.shape[::2], params.inner
+    times = min(inner_height // height, inner_width // width)
+    if block and times:
+        scaled = planes.repeat(times, axis=0).repeat(times, axis=2).astype(depth.dtype)
     else:
-        height, width = (max(1, (2 * side * inner + longer) // (2 * longer)) for side in planes.shape[::2])
+        tall = height * inner_width >= width * inner_height
+        inner, side = (inner_height, height) if tall else (inner_width, width)
+        height, width = (max(1, (2 * pixels * inner + side) // (2 * side)) for pixels in (height, width))
         scaled = resample(planes, height, width, depth)
         np.minimum(scaled[:, :3], scaled[:, 3:], out=scaled[:, :3])  # Lanczos overshoots
     height, _, width = scaled.shape
-    if height == width == params.resolution:
+    if (height, width) == params.size:
         return scaled
-    top, left = (params.resolution - height) // 2, (params.resolution - width) // 2
-    square = np.zeros((params.resolution, 4, params.resolution), depth.dtype)
-    square[top : top + height, :, left : left + width] = scaled
-    return square
+    top, left = (params.size[0] - height) // 2, (params.size[1] - width) // 2
+    frame = np.zeros((params.size[0], 4, params.size[1]), depth.dtype)
+    frame[top : top + height, :, left : left + width] = scaled
+    return frame
 
 
-def _centre_square(planes: Planes) -> Planes:
+def _centre(planes: Planes, inner: tuple[int, int]) -> Planes:
+    """The largest part in the middle that has the proportions of `inner`, height and width."""
     height, _, width = planes.shape
-    side = min(height, width)
-    top, left = (height - side) // 2, (width - side) // 2
-    return planes[top : top + side, :, left : left + side]
+    rows = max(1, min(height, width * inner[0] // inner[1]))
+    columns = max(1, min(width, height * inner[1] // inner[0]))
+    top, left = (height - rows) // 2, (width - columns) // 2
+    return planes[top : top + rows, :, left : left + columns]
 
 
 def composite(square: Planes, background: Colour) -> Uint8:
-    """Lays a fitted square over a background, in the light it comes in: colour + background · (1 - alpha).
+    """Lays a fitted picture over a background, in the light it comes in: colour + background · (1 - alpha).
 
     Args:
-        square: [R, 4, R] of fit().
+        square: [H, 4, W] of fit().
         background: sRGB, 0..255.
 
     Returns:
-        [R, R, 3] sRGB.
+        [H, W, 3] sRGB.
     """
     colours = np.asarray(background, np.uint16)[:, None]
     if _depth(square) is EIGHT:
@@ -163,10 +167,10 @@ def composite(square: Planes, background: Colour) -> Uint8:
 
 
 def transparent(square: Planes) -> Uint8:
-    """A fitted square as premultiplied sRGB with alpha, colour at most alpha.
+    """A fitted picture as premultiplied sRGB with alpha, colour at most alpha.
 
     Returns:
-        [R, R, 4]
+        [H, W, 4]
     """
     depth = _depth(square)
     if depth is EIGHT:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -74,8 +75,7 @@ class ImageSet:
         for entry, shard in zip(entries, shards, strict=True):
             if shard.dtype != np.uint8 or shard.shape != (
                 entry["images"],
-                *[index["resolution"]] * 2,
-                index["channels"],
+                *index["shape"],
             ):
                 raise InputError(f"{folder / entry['file']}: not the shard that index.json describes")
         digests = [entry["sha256"] for entry in entries]
@@ -87,6 +87,11 @@ class ImageSet:
     def named_labels(self) -> list[str]:
         """The label of each image; none where the set has none."""
         return [] if self.labels is None else [self.label_names[number] for number in self.labels]
+
+    def label_counts(self) -> dict[str, int]:
+        """How many images have each label, names in order."""
+        counts = Counter(self.named_labels())
+        return {name: counts[name] for name in self.label_names}
 
     def __len__(self) -> int:
         return self.shape[0]

@@ -34,7 +34,7 @@ def save_preview(
         before: original and number of its frame.
         after: [H, W, C] of each.
     """
-    as_it_is = replace(params, resolution=TILE, trim=False, margin=0.0, shape="pad")
+    as_it_is = replace(params, resolution=TILE, aspect="1:1", trim=False, margin=0.0, shape="pad")
     squares = []
     for original, number in before:
         ((_, content),) = read_originals(raw, [original])
@@ -52,10 +52,14 @@ def save_preview(
 
 
 def tile(pixels: Uint8, paper: Colour) -> Uint8:
-    """A training image [H, W, C] as [TILE, TILE, 3]; one with alpha over `paper`."""
+    """A training image [H, W, C] in the middle of [TILE, TILE, 3] of `paper`; over it, where it has alpha."""
     if pixels.shape[2] == 4:
         pixels = composite(pixels.transpose(0, 2, 1).astype(np.float32), paper)
-    return np.asarray(Image.fromarray(pixels).resize((TILE, TILE), Image.Resampling.BOX))
+    height, width = (side * TILE // max(pixels.shape[:2]) for side in pixels.shape[:2])
+    page = Image.new("RGB", (TILE, TILE), paper)
+    picture = Image.fromarray(pixels).resize((width, height), Image.Resampling.BOX)
+    page.paste(picture, ((TILE - width) // 2, (TILE - height) // 2))
+    return np.asarray(page)
 
 
 STYLE = """

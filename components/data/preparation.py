@@ -93,7 +93,7 @@ def _take_all(
 
 def shape_of(params: Preprocess) -> shards.Shape:
     """[H, W, C] of a training image."""
-    return params.resolution, params.resolution, params.channels
+    return *params.size, params.channels
 
 
 def _call(job: Callable[[], Any]) -> Any:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from components.data.files import write_json
 
-FORMAT = 2
+FORMAT = 3
 SHARD_BYTES = 128 * 2**20
 SPLITS = ("train", "holdout")
 
@@ -59,7 +59,7 @@ def write_index(folder: Path, shape: Shape, splits: dict[str, list[Entry]], labe
     Returns:
         The data digest: SHA-256 of all that the index says, as canonical JSON.
     """
-    index: dict[str, Any] = {"resolution": shape[0], "channels": shape[2], "labels": labels, "splits": splits}
+    index: dict[str, Any] = {"shape": shape, "labels": labels, "splits": splits}
     digest = index_digest(index)
     write_json(folder / "index.json", {"format": FORMAT, "digest": digest, **index})
     return digest

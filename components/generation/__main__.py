@@ -25,6 +25,7 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--seeds", default="0-63", help="numbers and ranges: 0-63,70 (default: 0-63)")
     parser.add_argument("--psi", type=float, default=0.7, help="truncation, 0 (the mean) to 1 (none); default 0.7")
+    parser.add_argument("--label", default="", help="of all images (default: one drawn for each)")
     parser.add_argument("--out", type=Path, default=Path("grid.png"), help="the PNG to write (default: grid.png)")
     parser.add_argument("--columns", type=int, help="images a row (default: about square)")
     return parser.parse_args(argv)
@@ -52,7 +53,7 @@ def main(argv: list[str] | None = None) -> None:
     arguments = _arguments(argv)
     _check(arguments)
     seeds = parse_seeds(arguments.seeds)
-    images = sample(load_generator(_folder(arguments.model)), seeds, arguments.psi)
+    images = sample(load_generator(_folder(arguments.model)), seeds, arguments.psi, arguments.label)
     columns = arguments.columns or math.ceil(math.sqrt(len(seeds)))
     try:
         save_png(arguments.out, grid(images, columns))

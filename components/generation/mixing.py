@@ -49,8 +49,8 @@ def style_mixing(
 
 def _styles(generator: Generator, seeds: Sequence[int], psi: float) -> Tensor:
     """ws [N, L, D] of the same latents as sample()'s."""
-    z, _ = latents(generator, seeds)
-    return generator.truncate(generator.mapping(z), psi)
+    drawn = latents(generator, seeds)
+    return generator.truncate(generator.to_w(drawn.z, drawn.labels), psi)
 
 
 def _draw(generator: Generator, ws: Tensor) -> npt.NDArray[np.uint8]:

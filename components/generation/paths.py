@@ -20,7 +20,7 @@ EPSILON = 1e-4  # of the path; Karras et al. 2018
 def path_pairs(generator: Generator, seeds: Sequence[int]) -> tuple[Tensor, Tensor]:
     """Images at t and at t + EPSILON on the straight line in W between two latents; t is uniform in [0, 1].
 
-    Both images of a pair have the same noise. What a seed gives depends on the seed alone.
+    Both images of a pair have the same noise and label. What a seed gives depends on the seed alone.
 
     Args:
         seeds: P, one a pair.
@@ -30,11 +30,12 @@ def path_pairs(generator: Generator, seeds: Sequence[int]) -> tuple[Tensor, Tens
 
     Reference: Karras et al. 2018, section 4.1, the full path in W.
     """
-    z, rngs = latents(generator, seeds)
-    other = torch.stack([torch.randn(generator.latent_dim, generator=rng) for rng in rngs]).to(z.device)
-    t = torch.stack([torch.rand(1, generator=rng) for rng in rngs]).to(z.device)
+    drawn = latents(generator, seeds)
+    rngs, device = drawn.rngs, drawn.z.device
+    other = torch.stack([torch.randn(generator.latent_dim, generator=rng) for rng in rngs]).to(device)
+    t = torch.stack([torch.rand(1, generator=rng) for rng in rngs]).to(device)
     noise = noises(generator, rngs)
-    begin, end = generator.mapping(z), generator.mapping(other)
+    begin, end = (generator.to_w(z, drawn.labels) for z in (drawn.z, other))
     here, there = (
         generator.synthesis(generator.truncate(torch.lerp(begin, end, at), psi=1.0), noise) for at in (t, t + EPSILON)
     )

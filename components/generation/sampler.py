@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -56,22 +57,41 @@ def save_generator(folder: Path, config: Mapping[str, Any], weights: Mapping[str
 
 
 @torch.inference_mode()
-def sample(generator: Generator, seeds: Sequence[int], psi: float = 1.0) -> npt.NDArray[np.uint8]:
+def sample(generator: Generator, seeds: Sequence[int], psi: float = 1.0, label: str = "") -> npt.NDArray[np.uint8]:
     """Images of the seeds, [N, H, W, C].
 
     Args:
-        seeds: one an image; latent and noise come from a CPU generator of that seed, whatever the device.
+        seeds: one an image; latent, label and noise come from a CPU generator of that seed, whatever the device.
         psi: truncation, 0 (the mean image) to 1 (none).
+        label: of all images; "" for one drawn from each seed, as often as the train images had it.
+
+    Raises:
+        InputError: the generator has no such label.
     """
     batches = [seeds[start : start + BATCH] for start in range(0, len(seeds), BATCH)]
-    return np.concatenate([_sample_batch(generator, batch, psi) for batch in batches])
+    return np.concatenate([_sample_batch(generator, batch, psi, label) for batch in batches])
 
 
-def latents(generator: Generator, seeds: Sequence[int]) -> tuple[Tensor, list[torch.Generator]]:
-    """z [N, latent_dim] of the seeds, and their random generators, which the noise is drawn from next."""
+@dataclass(frozen=True)
+class Latents:
+    """What seeds give: z [N, latent_dim], labels [N] where there are any, and what their noise is drawn from next."""
+
+    z: Tensor
+    labels: Tensor | None
+    rngs: list[torch.Generator]
+
+
+def latents(generator: Generator, seeds: Sequence[int], label: str = "") -> Latents:
+    """The latents of seeds; see sample()."""
     rngs = [torch.Generator().manual_seed(seed) for seed in seeds]
     z = torch.stack([torch.randn(generator.latent_dim, generator=rng) for rng in rngs])
-    return z.to(generator.w_avg.device), rngs
+    labels = generator.draw_labels(rngs)
+    if label:
+        names = list(generator.labels)
+        if label not in names:
+            raise InputError(f"label is {label!r}; allowed: {', '.join(names) or 'none, as the model knows no labels'}")
+        labels = torch.full((len(seeds),), names.index(label), device=generator.w_avg.device)
+    return Latents(z.to(generator.w_avg.device), labels, rngs)
 
 
 def noises(generator: Generator, rngs: Sequence[torch.Generator]) -> list[Tensor]:
@@ -82,10 +102,10 @@ def noises(generator: Generator, rngs: Sequence[torch.Generator]) -> list[Tensor
     ]
 
 
-def _sample_batch(generator: Generator, seeds: Sequence[int], psi: float) -> npt.NDArray[np.uint8]:
-    z, rngs = latents(generator, seeds)
-    noise = noises(generator, rngs)
-    ws = generator.truncate(generator.mapping(z), psi)
+def _sample_batch(generator: Generator, seeds: Sequence[int], psi: float, label: str) -> npt.NDArray[np.uint8]:
+    drawn = latents(generator, seeds, label)
+    noise = noises(generator, drawn.rngs)
+    ws = generator.truncate(generator.to_w(drawn.z, drawn.labels), psi)
     return to_uint8(generator.synthesis(ws, noise))
 
 

@@ -20,8 +20,9 @@ def build_generator(config: dict[str, Any], dtype: torch.dtype = torch.float32) 
     """A generator with random weights from torch's global generator.
 
     Args:
-        config: {"format": 1, "arch", "resolution", "channels", "latent_dim", "channel_base", "channel_max"}, and
-            {"growth": [resolution, alpha]} where it has not grown to the full resolution yet.
+        config: {"format": 1, "arch", "resolution", "channels", "latent_dim", "channel_base", "channel_max"}, and what
+            differs: "growth": [resolution, alpha] where it has not grown to the full resolution yet, "grid": [rows,
+            columns] of the coarsest maps of an image that is not square, "labels": {name: train images}.
         dtype: of the convolutions.
     """
     assert config["format"] == CONFIG_FORMAT, config
@@ -38,7 +39,8 @@ def build_discriminator(config: dict[str, Any], dtype: torch.dtype = torch.float
 
 def _sizes(config: dict[str, Any], **more: Any) -> Sizes:
     names = ("resolution", "channels", "latent_dim", "channel_base", "channel_max")
-    return Sizes(**{name: config[name] for name in names}, **more)
+    grid = tuple(config.get("grid", (4, 4)))
+    return Sizes(**{name: config[name] for name in names}, grid=grid, labels=config.get("labels", {}), **more)
 
 
 def build_recipe(config: Train, resolution: int) -> Recipe:

@@ -1,13 +1,13 @@
 """What trainer, evaluation, generation and registry know of an arch: two networks and a recipe.
 
 An arch is one module here with the classes Generator and Discriminator and the function recipe(config, resolution);
-ARCHS in __init__.py names it. Legend: N images, C channels, D size of w, L layers that take a w each.
+ARCHS in __init__.py names it. Legend: N images, C channels, H × W pixels, D size of w, L layers that take a w each.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -19,13 +19,19 @@ from components.models.layers import resolutions, width_at
 class Sizes:
     """What a generator and its discriminator are built from."""
 
-    resolution: int  # of the finished image, pixels
+    resolution: int  # of the finished image's longer side, pixels
     channels: int  # of the image
+    grid: tuple[int, int] = (4, 4)  # rows and columns of the coarsest feature maps; 4 on the longer side
+    labels: dict[str, int] = field(default_factory=dict)  # names and how many images have each; none: no labels
     latent_dim: int  # of z
     channel_base: int
     channel_max: int
     growth: tuple[int, float] | None = None  # the resolution it draws at and its fade-in weight; None: it is finished
     dtype: torch.dtype = torch.float32  # of the convolutions
+
+    def shape(self, size: int) -> tuple[int, int]:
+        """Height and width in pixels where the longer side has `size`."""
+        return size * self.grid[0] // 4, size * self.grid[1] // 4
 
     def widths(self) -> dict[int, int]:
         """Feature maps at 4², 8², … up to the resolution: channel_base / r, at most channel_max."""
@@ -35,11 +41,13 @@ class Sizes:
 class Generator(nn.Module):
     """z [N, latent_dim] → w [N, D] → images [N, C, H, W] in about [-1, 1].
 
-    An arch sets `mapping`, a module from z to w, and defines synthesis().
+    An arch sets `mapping`, a module from z to w (from z and labels, where it has them), and defines synthesis().
 
     Attributes:
-        latent_dim: size of z, and of w: D.
-        resolution: of the finished image, pixels.
+        latent_dim: size of z.
+        resolution: of the finished image's longer side, pixels.
+        sizes: what it is built from.
+        labels: their names and how many train images have each; a label is a position in them.
         channels: C.
         num_layers: L.
         w_avg: [D], the running mean of w, centre of truncation.
@@ -51,12 +59,26 @@ class Generator(nn.Module):
     mapping: nn.Module
     truncated_layers: int | None = None  # the first so many; None: all
 
-    def __init__(self, sizes: Sizes, *, num_layers: int) -> None:
+    def __init__(self, sizes: Sizes, *, num_layers: int, w_dim: int = 0) -> None:
         super().__init__()
+        self.sizes, self.labels = sizes, sizes.labels
         self.resolution, self.channels, self.dtype = sizes.resolution, sizes.channels, sizes.dtype
         self.latent_dim, self.num_layers = sizes.latent_dim, num_layers
         self.growth = sizes.growth or (sizes.resolution, 1.0)
-        self.register_buffer("w_avg", torch.zeros(sizes.latent_dim))
+        self.register_buffer("w_avg", torch.zeros(w_dim or sizes.latent_dim))
+
+    def to_w(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
+        """z [N, latent_dim] and labels [N], where there are any → w [N, D]."""
+        w: Tensor = self.mapping(z) if labels is None else self.mapping(z, labels)
+        return w
+
+    def draw_labels(self, randoms: Sequence[torch.Generator]) -> Tensor | None:
+        """Labels [N], one from each of N random generators on the CPU, as often as train images have them; or None."""
+        if not self.labels:
+            return None
+        counts = torch.tensor([*self.labels.values()], dtype=torch.float32)
+        drawn = [torch.multinomial(counts, 1, generator=random) for random in randoms]
+        return torch.cat(drawn).to(self.w_avg.device)
 
     def noise_shapes(self) -> list[tuple[int, int]]:
         """Height and width of each noise input; none where an arch has no noise."""
@@ -84,7 +106,7 @@ class Generator(nn.Module):
             alpha: fade-in weight of that resolution's own image, in [0, 1].
 
         Returns:
-            [N, C, resolution, resolution] float32.
+            [N, C, H, W] float32.
         """
         raise NotImplementedError
 
@@ -95,8 +117,11 @@ class Generator(nn.Module):
 class Discriminator(nn.Module):
     """Images [N, C, H, W] → logits [N] float32, above 0 for "real"; built from Sizes."""
 
-    def forward(self, images: Tensor, *, alpha: float = 1.0) -> Tensor:
-        """Judges images at the resolution they come in; where an arch grows, α fades in that resolution's blocks."""
+    def forward(self, images: Tensor, *, labels: Tensor | None = None, alpha: float = 1.0) -> Tensor:
+        """Judges images, with their labels [N] where there are any, at the resolution they come in.
+
+        Where an arch grows, α fades in that resolution's blocks.
+        """
         raise NotImplementedError
 
 

@@ -1,7 +1,8 @@
 """R3GAN: residual blocks of grouped convolutions without normalisation, relativistic loss (Huang et al. 2024).
 
-Legend: N images, C image channels, W feature maps, H height and width of them, D latent dimension. Images are
-[N, C, H, W] in about [-1, 1]; features are [N, W, H, H], channels last. w is z: one w for the whole network.
+Legend: N images, C image channels, W feature maps, H height and width of them (two numbers where images are not
+square), D latent dimension, K labels. Images are [N, C, H, H] in about [-1, 1]; features are [N, W, H, H], channels
+last. w is z, and with labels the label's vector behind it: one w for the whole network.
 """
 
 from __future__ import annotations
@@ -109,6 +110,22 @@ class Downsample(Resampling):
         return out
 
 
+class Mapping(nn.Module):
+    """z [N, D] → w: z itself; with labels [z, the label's learned vector], [N, 2D]."""
+
+    def __init__(self, latent_dim: int, labels: int) -> None:
+        super().__init__()
+        self.embedding = _embedding(labels, latent_dim)
+
+    def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
+        return z if self.embedding is None else torch.cat([z, self.embedding[labels]], dim=1)
+
+
+def _embedding(labels: int, width: int) -> nn.Parameter | None:
+    """A linear layer on one of K labels: a vector each, [K, width] of unit variance."""
+    return _random(labels, width, gain=math.sqrt(width)) if labels else None
+
+
 def _blocks(width: int, stages: int) -> list[nn.Module]:
     """The residual blocks of one of a network's stages."""
     return [ResidualBlock(width, BLOCKS_PER_STAGE * stages) for _ in range(BLOCKS_PER_STAGE)]
@@ -118,22 +135,28 @@ class Generator(interface.Generator):
     """A learned 4×4 basis scaled by z, stages from 4² to the resolution, and a 1×1 convolution to the image."""
 
     def __init__(self, sizes: interface.Sizes) -> None:
-        super().__init__(sizes, num_layers=1)
-        self.mapping = nn.Identity()
+        w_dim = 2 * sizes.latent_dim if sizes.labels else sizes.latent_dim
+        super().__init__(sizes, num_layers=1, w_dim=w_dim)
+        self.mapping = Mapping(sizes.latent_dim, len(sizes.labels))
         widths = sizes.widths()
-        self.basis = nn.Parameter(torch.randn(widths[4], 4, 4))
-        self.scale = _random(widths[4], sizes.latent_dim)
+        self.basis = nn.Parameter(torch.randn(widths[4], *sizes.grid))
+        self.scale = _random(widths[4], w_dim)
         self.stages = nn.ModuleDict()
         for size, width in widths.items():
             first = [] if size == 4 else [Upsample(widths[size // 2], width)]
             self.stages[str(size)] = nn.Sequential(*first, *_blocks(width, len(widths)))
         self.to_image = Pointwise(widths[sizes.resolution], sizes.channels)
 
+    def truncate(self, w: Tensor, psi: float, cutoff: int | None = None) -> Tensor:
+        """As interface.Generator's, but a label's vector stays what it is."""
+        ws = super().truncate(w, psi, cutoff)
+        return torch.cat([ws[..., : self.latent_dim], w[:, None, self.latent_dim :]], dim=2)
+
     def synthesis(
         self, ws: Tensor, noise: list[Tensor], *, resolution: int | None = None, alpha: float = 1.0
     ) -> Tensor:
         """Draws images; see interface.Generator. It does not grow."""
-        assert ws.shape[1:] == (1, self.latent_dim), ws.shape
+        assert ws.shape[1:] == (1, len(self.w_avg)), ws.shape
         assert resolution in (None, self.resolution), resolution
         scale = F.linear(ws[:, 0], self.scale)
         x = (scale[:, :, None, None] * self.basis).to(self.dtype, memory_format=torch.channels_last)
@@ -144,7 +167,10 @@ class Generator(interface.Generator):
 
 
 class Discriminator(interface.Discriminator):
-    """The generator mirrored; ends with a 4×4 kernel of its own for each feature map and a linear layer."""
+    """The generator mirrored; ends with a kernel of its own for each 4×4 feature map and a linear layer.
+
+    With labels that layer gives a vector, and the logit is its product with the label's (Miyato and Koyama 2018).
+    """
 
     def __init__(self, sizes: interface.Sizes) -> None:
         super().__init__()
@@ -154,17 +180,21 @@ class Discriminator(interface.Discriminator):
         for size, width in reversed(widths.items()):
             last = [] if size == 4 else [Downsample(width, widths[size // 2])]
             self.stages[str(size)] = nn.Sequential(*_blocks(width, len(widths)), *last)
-        self.basis = nn.Parameter(torch.randn(widths[4], 4, 4) / 4)
-        self.logit = _random(1, widths[4])
+        self.basis = nn.Parameter(torch.randn(widths[4], *sizes.grid) / math.sqrt(math.prod(sizes.grid)))
+        self.logit = _random(sizes.latent_dim if sizes.labels else 1, widths[4])
+        self.embedding = _embedding(len(sizes.labels), sizes.latent_dim)
 
-    def forward(self, images: Tensor, *, alpha: float = 1.0) -> Tensor:
+    def forward(self, images: Tensor, *, labels: Tensor | None = None, alpha: float = 1.0) -> Tensor:
         """Judges images of its resolution."""
-        assert images.shape[-1] == self.resolution, images.shape
+        assert max(images.shape[2:]) == self.resolution, images.shape
         x = self.from_image(images.to(self.dtype, memory_format=torch.channels_last))
         for stage in self.stages.values():
             x = stage(x)
         features = (x.to(self.basis.dtype) * self.basis).sum(dim=(2, 3))
-        return F.linear(features, self.logit).squeeze(1)
+        logits = F.linear(features, self.logit)
+        if self.embedding is not None:
+            return (logits * self.embedding[labels]).sum(1) / math.sqrt(logits.shape[1])
+        return logits.squeeze(1)
 
 
 def cosine(start: float, end: float, progress: float) -> float:

@@ -7,6 +7,7 @@ the weight of that resolution's own image in the fade-in (1 when there is no fad
 
 from __future__ import annotations
 
+import math
 from typing import cast
 
 import torch
@@ -67,10 +68,11 @@ class StyledLayer(nn.Module):
 class SynthesisBlock(nn.Module):
     """One resolution of the generator: two styled layers and a 1×1 convolution to the image."""
 
-    def __init__(self, channels_in: int, channels: int, image_channels: int, latent_dim: int, *, first: bool) -> None:
+    def __init__(self, channels_in: int, channels: int, sizes: interface.Sizes) -> None:
         super().__init__()
-        if first:
-            self.constant = nn.Parameter(torch.ones(1, channels, 4, 4))
+        latent_dim, image_channels = sizes.latent_dim, sizes.channels
+        if channels_in == 0:
+            self.constant = nn.Parameter(torch.ones(1, channels, *sizes.grid))
         else:
             self.conv0 = EqualConv2d(channels_in, channels, 3, bias=False, resample="up")
         self.layer0 = StyledLayer(channels, latent_dim)
@@ -100,12 +102,12 @@ class Generator(interface.Generator):
         self.blocks = nn.ModuleDict()
         width_in = 0
         for size, width in widths.items():
-            self.blocks[str(size)] = SynthesisBlock(width_in, width, sizes.channels, sizes.latent_dim, first=size == 4)
+            self.blocks[str(size)] = SynthesisBlock(width_in, width, sizes)
             width_in = width
 
     def noise_shapes(self) -> list[tuple[int, int]]:
         """Height and width of each layer's noise."""
-        return [(size, size) for size in resolutions(self.resolution) for _ in range(2)]
+        return [self.sizes.shape(size) for size in resolutions(self.resolution) for _ in range(2)]
 
     def synthesis(
         self, ws: Tensor, noise: list[Tensor], *, resolution: int | None = None, alpha: float = 1.0
@@ -114,7 +116,7 @@ class Generator(interface.Generator):
         if resolution is None:
             grown, alpha = self.growth
             image = self.synthesis(ws, noise, resolution=grown, alpha=alpha)
-            while image.shape[-1] < self.resolution:
+            while max(image.shape[2:]) < self.resolution:
                 image = upsample(image)
             return image
         sizes = resolutions(resolution)
@@ -153,11 +155,11 @@ class DiscriminatorBlock(nn.Module):
 class DiscriminatorHead(nn.Module):
     """The 4² end of the discriminator: minibatch standard deviation, a convolution and two linear layers."""
 
-    def __init__(self, channels: int, image_channels: int) -> None:
+    def __init__(self, channels: int, sizes: interface.Sizes) -> None:
         super().__init__()
-        self.from_image = EqualConv2d(image_channels, channels, 1)
+        self.from_image = EqualConv2d(sizes.channels, channels, 1)
         self.conv = EqualConv2d(channels + 1, channels, 3)
-        self.hidden = EqualLinear(16 * channels, channels)
+        self.hidden = EqualLinear(math.prod(sizes.grid) * channels, channels)
         self.logit = EqualLinear(channels, 1, gain=1.0)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -176,13 +178,13 @@ class Discriminator(interface.Discriminator):
         self.blocks = nn.ModuleDict()
         for size, width in widths.items():
             if size == 4:
-                self.blocks["4"] = DiscriminatorHead(width, sizes.channels)
+                self.blocks["4"] = DiscriminatorHead(width, sizes)
             else:
                 self.blocks[str(size)] = DiscriminatorBlock(width, widths[size // 2], sizes.channels)
 
-    def forward(self, images: Tensor, *, alpha: float = 1.0) -> Tensor:
-        """Judges images at the resolution they come in; α fades in that resolution's blocks."""
-        sizes = resolutions(images.shape[-1])[::-1]
+    def forward(self, images: Tensor, *, labels: Tensor | None = None, alpha: float = 1.0) -> Tensor:
+        """Judges images at the resolution they come in; α fades in that resolution's blocks. There are no labels."""
+        sizes = resolutions(max(images.shape[2:]))[::-1]
         images = images.to(self.dtype).contiguous(memory_format=torch.channels_last)
         x = self._from_image(images, sizes[0])
         for number, size in enumerate(sizes):

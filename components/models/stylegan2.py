@@ -1,7 +1,7 @@
 """StyleGAN2: modulated convolutions, a skip generator and a residual discriminator (Karras et al. 2019 and 2020).
 
-Legend: N images, C channels, D latent dimension, L layers. Images are [N, C, H, W] in about [-1, 1]; w is [N, D], one
-w for each layer is ws [N, L, D].
+Legend: N images, C channels, D latent dimension, L layers, K labels. Images are [N, C, H, W] in about [-1, 1]; w is
+[N, D], one w for each layer is ws [N, L, D].
 
 LeakyReLU has a gain of √2 in the paper. Here it has none: the layer after it takes the √2 into its styles or weights,
 which gives the same numbers and spares a pass over the activations.
@@ -10,6 +10,7 @@ which gives the same numbers and spares a pass over the activations.
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import cast
 
 import torch
@@ -30,28 +31,54 @@ from components.models.layers import (
 )
 from components.models.second_order import conv2d, conv_transpose2d, leaky_relu_
 
-MAPPING_LAYERS = 2
+MAPPING_LAYERS, LABEL_LAYERS = 2, 8
 MAPPING_LR_MULTIPLIER = 0.01
 W_AVG_BETA = 0.995
 EMA_RAMP_UP = 0.05  # the average's half-life is at most this share of the images shown
 R1_EVERY, PATH_LENGTH_EVERY = 16, 4  # steps
 
 
-class MappingNetwork(nn.Module):
-    """z [N, D] → w [N, D]: pixel norm, then two fully connected layers at a hundredth of the learning rate."""
+class LabelEmbedding(nn.Module):
+    """Labels [N] of K → [N, D]: a learned vector each, pixel-normed."""
 
-    def __init__(self, latent_dim: int) -> None:
+    def __init__(self, labels: int, width: int) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(
-            EqualLinear(latent_dim, latent_dim, gain=1.0, lr_multiplier=MAPPING_LR_MULTIPLIER)
-            for _ in range(MAPPING_LAYERS)
-        )
+        self.weight = nn.Parameter(torch.randn(labels, width))
 
-    def forward(self, z: Tensor) -> Tensor:
+    def forward(self, labels: Tensor) -> Tensor:
+        return pixel_norm(self.weight[labels])
+
+
+def _mapping_layers(width_in: int, width: int, depth: int) -> nn.ModuleList:
+    """Fully connected layers at a hundredth of the learning rate; for _mapped()."""
+    widths = [width_in, *[width] * depth]
+    return nn.ModuleList(
+        EqualLinear(before, after, gain=1.0, lr_multiplier=MAPPING_LR_MULTIPLIER) for before, after in pairwise(widths)
+    )
+
+
+def _mapped(x: Tensor, layers: nn.ModuleList) -> Tensor:
+    for layer in layers:
+        x = RELU_GAIN * leaky_relu_(layer(x))
+    return x
+
+
+class MappingNetwork(nn.Module):
+    """z [N, D] → w [N, D]: pixel norm, then two fully connected layers at a hundredth of the learning rate.
+
+    With labels their embedding comes in beside z. Reference: Karras et al. 2020, appendix C, "Conditional training".
+    """
+
+    def __init__(self, latent_dim: int, labels: int) -> None:
+        super().__init__()
+        self.layers = _mapping_layers(2 * latent_dim if labels else latent_dim, latent_dim, MAPPING_LAYERS)
+        self.embedding = LabelEmbedding(labels, latent_dim) if labels else None
+
+    def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         x = pixel_norm(z)
-        for layer in self.layers:
-            x = RELU_GAIN * leaky_relu_(layer(x))
-        return x
+        if self.embedding is not None:
+            x = torch.cat([x, self.embedding(labels)], dim=1)
+        return _mapped(x, self.layers)
 
 
 class ModulatedConv2d(nn.Module):
@@ -135,10 +162,11 @@ class ToImage(nn.Module):
 class SynthesisBlock(nn.Module):
     """One resolution of the generator: two styled layers (one at 4²), and its share of the image."""
 
-    def __init__(self, channels_in: int, channels: int, image_channels: int, latent_dim: int) -> None:
+    def __init__(self, channels_in: int, channels: int, sizes: interface.Sizes) -> None:
         super().__init__()
+        latent_dim, image_channels = sizes.latent_dim, sizes.channels
         if channels_in == 0:
-            self.constant = nn.Parameter(torch.randn(channels, 4, 4))
+            self.constant = nn.Parameter(torch.randn(channels, *sizes.grid))
         else:
             self.layer0 = StyledLayer(channels_in, channels, latent_dim, up=True)
         self.layer1 = StyledLayer(channels, channels, latent_dim, gain=1.0 if channels_in == 0 else RELU_GAIN)
@@ -151,16 +179,17 @@ class Generator(interface.Generator):
     def __init__(self, sizes: interface.Sizes) -> None:
         widths = sizes.widths()
         super().__init__(sizes, num_layers=2 * len(widths))
-        self.mapping = MappingNetwork(sizes.latent_dim)
+        self.mapping = MappingNetwork(sizes.latent_dim, len(sizes.labels))
         self.blocks = nn.ModuleDict()
         width_in = 0
         for size, width in widths.items():
-            self.blocks[str(size)] = SynthesisBlock(width_in, width, sizes.channels, sizes.latent_dim)
+            self.blocks[str(size)] = SynthesisBlock(width_in, width, sizes)
             width_in = width
 
     def noise_shapes(self) -> list[tuple[int, int]]:
         """Height and width of each styled layer's noise."""
-        return [(size, size) for size in resolutions(self.resolution) for _ in range(1 if size == 4 else 2)]
+        sizes = [size for size in resolutions(self.resolution) for _ in range(1 if size == 4 else 2)]
+        return [self.sizes.shape(size) for size in sizes]
 
     def begin_at(self, resolution: int) -> None:
         """Resolutions above add nothing to the image at first."""
@@ -212,18 +241,28 @@ class DiscriminatorBlock(nn.Module):
 
 
 class DiscriminatorHead(nn.Module):
-    """The 4² end: minibatch standard deviation, a convolution and two linear layers."""
+    """The 4² end: minibatch standard deviation, a convolution and two linear layers.
 
-    def __init__(self, channels: int) -> None:
+    With labels the last one gives a vector [N, channels], and the logit is its product with the label's vector, as
+    embedded and mapped, over √channels. Reference: Miyato and Koyama 2018, equation 3; Karras et al. 2020, appendix C.
+    """
+
+    def __init__(self, channels: int, sizes: interface.Sizes) -> None:
         super().__init__()
+        labels = len(sizes.labels)
         self.conv = EqualConv2d(channels + 1, channels, 3, gain=1.0)
-        self.hidden = EqualLinear(16 * channels, channels)
-        self.logit = EqualLinear(channels, 1)
+        self.hidden = EqualLinear(math.prod(sizes.grid) * channels, channels)
+        self.logit = EqualLinear(channels, channels if labels else 1)
+        self.embedding = LabelEmbedding(labels, channels) if labels else None
+        self.label_layers = _mapping_layers(channels, channels, LABEL_LAYERS if labels else 0)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, labels: Tensor | None) -> Tensor:
         x = leaky_relu_(self.conv(minibatch_stddev(x)))
         x = leaky_relu_(self.hidden(x.float().flatten(1)))
         logits: Tensor = self.logit(x)
+        if self.embedding is not None:
+            wanted = _mapped(self.embedding(labels), self.label_layers)
+            return (logits * wanted).sum(1) / math.sqrt(logits.shape[1])
         return logits.squeeze(1)
 
 
@@ -239,16 +278,16 @@ class Discriminator(interface.Discriminator):
             if size > 4:
                 gain = RELU_GAIN if size == self.resolution else 1.0
                 self.blocks[str(size)] = DiscriminatorBlock(width, widths[size // 2], gain=gain)
-        self.head = DiscriminatorHead(widths[4])
+        self.head = DiscriminatorHead(widths[4], sizes)
 
-    def forward(self, images: Tensor, *, alpha: float = 1.0) -> Tensor:
+    def forward(self, images: Tensor, *, labels: Tensor | None = None, alpha: float = 1.0) -> Tensor:
         """Judges images of the finished size; see interface.Discriminator. It does not grow."""
-        assert images.shape[2:] == (self.resolution, self.resolution), images.shape
+        assert max(images.shape[2:]) == self.resolution, images.shape
         x = images.to(self.dtype).contiguous(memory_format=torch.channels_last)
         x = leaky_relu_(self.from_image(x))
         for block in self.blocks.values():
             x = block(x)
-        logits: Tensor = self.head(x)
+        logits: Tensor = self.head(x, labels)
         return logits
 
 

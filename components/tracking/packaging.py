@@ -28,7 +28,7 @@ ARTIFACT = "generator"
 SIGNATURE = ModelSignature(
     inputs=Schema([ColSpec(DataType.long, "seed")]),
     outputs=Schema([ColSpec(DataType.long, "seed"), ColSpec(DataType.string, "png")]),
-    params=ParamSchema([ParamSpec("psi", DataType.double, 0.7)]),
+    params=ParamSchema([ParamSpec("psi", DataType.double, 0.7), ParamSpec("label", DataType.string, "")]),
 )
 
 

@@ -28,7 +28,7 @@ class CreatureGenerator(PythonModel):  # type: ignore[misc]
         Args:
             context: MLflow's, not needed any more.
             model_input: has the column `seed`.
-            params: {"psi": 0 to 1}.
+            params: {"psi": 0 to 1, "label": one that the model knows, or "" for one drawn for each seed}.
 
         Returns:
             [{"seed": 3, "png": base64 text}, …]
@@ -37,7 +37,7 @@ class CreatureGenerator(PythonModel):  # type: ignore[misc]
         if not 0 <= psi <= 1:
             raise ValueError(f"psi is {psi}; allowed: 0 to 1")
         seeds = [int(seed) for seed in model_input["seed"]]
-        images = sample(self.generator, seeds, psi)
+        images = sample(self.generator, seeds, psi, params["label"])
         return [{"seed": seed, "png": _base64_png(image)} for seed, image in zip(seeds, images, strict=True)]
 
 

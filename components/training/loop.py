@@ -42,15 +42,22 @@ class Tick:
 
 def model_config(config: Train, data: ImageSet) -> dict[str, Any]:
     """The config.json of the generator that this run trains, grown to the end."""
-    return {
+    _, height, width, channels = data.shape
+    resolution = max(height, width)
+    model: dict[str, Any] = {
         "format": 1,
         "arch": config.arch,
-        "resolution": data.shape[1],
-        "channels": data.shape[3],
+        "resolution": resolution,
+        "channels": channels,
         "latent_dim": config.latent_dim,
         "channel_base": config.channel_base,
         "channel_max": config.channel_max,
     }
+    if height != width:
+        model["grid"] = [4 * height // resolution, 4 * width // resolution]
+    if config.labels:
+        model["labels"] = data.label_counts()
+    return model
 
 
 class Trainer:
@@ -63,6 +70,10 @@ class Trainer:
     def __init__(self, config: Train, data: ImageSet, device: torch.device, *, rank: int = 0, world: int = 1) -> None:
         self.config, self.data, self.device, self.rank, self.world = config, data, device, rank, world
         self._images = feed(data, device)
+        self._labels: Tensor | None = None
+        if config.labels:
+            assert data.labels is not None, "train.labels needs a set with labels"
+            self._labels = torch.from_numpy(data.labels.astype(np.int64)).to(device)
         self.players = Players(
             config, model_config(config, data), _seed(config.seed, 0, "weights"), device, rank=rank, world=world
         )
@@ -81,22 +92,26 @@ class Trainer:
             self.level = phase.resolution
             self.players.reset_optimisers()
         random = torch.Generator(self.device).manual_seed(_seed(self.config.seed, self.nimg, "step"))
-        self.players.step(phase, self.nimg // phase.batch, self._reals(phase, random), random)
+        reals, labels = self._next_batch(phase, random)
+        self.players.step(phase, self.nimg // phase.batch, reals, random, labels)
         self.nimg += phase.batch
 
-    def _reals(self, phase: Phase, random: torch.Generator) -> Tensor:
-        """This worker's reals [B, C, H, W] in [-1, 1], at the growth phase's resolution and faded as fakes are."""
+    def _next_batch(self, phase: Phase, random: torch.Generator) -> tuple[Tensor, Tensor | None]:
+        """This worker's reals [B, C, H, W] in [-1, 1], and the labels of the whole global batch, where there are any.
+
+        Reals are at the growth phase's resolution and faded as fakes are.
+        """
         chosen = batch_indices(seed=self.config.seed, nimg=self.nimg, batch=phase.batch, count=len(self.data))
         pixels = self._images(np.array_split(chosen, self.world)[self.rank])
         images = pixels.permute(0, 3, 1, 2).float() / 127.5 - 1
         if self.config.mirror:
             mirrored = torch.rand(phase.batch, 1, 1, 1, device=self.device, generator=random) < 0.5
             images = torch.where(mirrored.chunk(self.world)[self.rank], images.flip(3), images)
-        while images.shape[-1] > phase.resolution:
+        while max(images.shape[2:]) > phase.resolution:
             images = downsample(images)
         if phase.alpha < 1:
             images = torch.lerp(upsample(downsample(images)), images, phase.alpha)
-        return images
+        return images, None if self._labels is None else self._labels[torch.from_numpy(chosen).to(self.device)]
 
     def run(self, *, tick_kimg: float) -> Iterator[Tick]:
         """Trains to the target, and yields after every tick_kimg thousand images and at the end.
@@ -143,8 +158,9 @@ class Trainer:
         random = torch.Generator().manual_seed(_seed(self.config.seed, 0, "grid"))
         z = torch.randn(count, average.latent_dim, generator=random).to(self.device)
         noise = [torch.randn(count, 1, *shape, generator=random).to(self.device) for shape in average.noise_shapes()]
+        labels = average.draw_labels([random] * count)
         average.growth = (phase.resolution, phase.alpha)
-        images = average.synthesis(average.truncate(average.mapping(z), GRID_PSI), noise)
+        images = average.synthesis(average.truncate(average.to_w(z, labels), GRID_PSI), noise)
         pixels = ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
         array: NDArray[np.uint8] = pixels.permute(0, 2, 3, 1).cpu().numpy()
         return array
@@ -157,7 +173,7 @@ class Trainer:
     def average_config(self) -> dict[str, Any]:
         """The config.json of the EMA generator as far as it has grown."""
         phase = self.phase
-        grown = phase.resolution == self.data.shape[1] and phase.alpha == 1
+        grown = phase.resolution == max(self.data.shape[1:3]) and phase.alpha == 1
         return model_config(self.config, self.data) | ({} if grown else {"growth": [phase.resolution, phase.alpha]})
 
     def restore(self, state: State) -> None:

@@ -73,7 +73,9 @@ class Players:
             for network in (self.generator, self.discriminator)
         )
 
-    def step(self, phase: Phase, number: int, reals: Tensor, random: torch.Generator) -> None:
+    def step(
+        self, phase: Phase, number: int, reals: Tensor, random: torch.Generator, labels: Tensor | None = None
+    ) -> None:
         """One update of D and one of G, with the lazy penalties that are due; then the averages.
 
         Args:
@@ -81,30 +83,34 @@ class Players:
             number: of steps before this one with the same batch; what is lazy goes by it.
             reals: [B, C, H, W] in [-1, 1] at the phase's resolution, faded as fakes are.
             random: on the device, seeded alike on every worker.
+            labels: [N], of the global batch, where images have labels; fakes get those of the reals beside them.
         """
         self._set_rate(self.adam_d, phase, self.recipe.penalty_every)
         self._set_rate(self.adam_g, phase, self.recipe.path_length_every)
-        fakes, w, _ = self._draw_fakes(phase, phase.batch, random)
-        for_fakes = self._update_discriminator(phase, reals, fakes.detach(), random)
+        fakes, w, _ = self._draw_fakes(phase, phase.batch, random, labels)
+        own = self._labels(labels, phase.batch)
+        for_fakes = self._update_discriminator(phase, reals, fakes.detach(), random, own)
         means = self._descend(self.adam_g, fakes, {"w": w.mean(0)}, gradient=for_fakes)
         self.generator.w_avg.lerp_(means["w"], 1 - self.recipe.w_avg_beta)
         if self.recipe.penalty_every > 1 and number % self.recipe.penalty_every == 0:
-            self._penalise_discriminator(phase, reals, fakes.detach(), random)
+            self._penalise_discriminator(phase, reals, fakes.detach(), random, own)
         if self.recipe.path_length_every and number % self.recipe.path_length_every == 0:
-            self._shorten_paths(phase, random)
+            self._shorten_paths(phase, random, labels)
         if self.config.augment.kind == "ada" and self.config.augment.target and number % ADAPT_EVERY == ADAPT_EVERY - 1:
             self._adapt(phase)
         update_average(self.average, self.generator, ema_beta(phase.batch, phase.ema_kimg))
 
     # ── updates ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _update_discriminator(self, phase: Phase, reals: Tensor, fakes: Tensor, random: torch.Generator) -> Tensor:
+    def _update_discriminator(
+        self, phase: Phase, reals: Tensor, fakes: Tensor, random: torch.Generator, labels: Tensor | None
+    ) -> Tensor:
         """Returns the gradient of the generator's loss in the fakes, at D as it was before its update."""
         every, images = self.recipe.penalty_every, {"real": reals, "fake": fakes.requires_grad_()}
         penalised = {name: images[name] for name in self.recipe.penalties}
         for image in penalised.values() if every == 1 else ():
             image.requires_grad_()
-        real, fake = (self._judge(phase, image, random) for image in images.values())
+        real, fake = (self._judge(phase, image, random, labels) for image in images.values())
         loss_g, loss = self.loss.generator(real.detach(), fake), self.loss.discriminator(real, fake)
         with input_gradients_only():
             (for_fakes,) = torch.autograd.grad(loss_g, fakes, retain_graph=True)
@@ -116,18 +122,20 @@ class Players:
         self.signs += torch.stack([means["sign_real"], torch.ones_like(self.signs[1])])
         return for_fakes
 
-    def _penalise_discriminator(self, phase: Phase, reals: Tensor, fakes: Tensor, random: torch.Generator) -> None:
+    def _penalise_discriminator(
+        self, phase: Phase, reals: Tensor, fakes: Tensor, random: torch.Generator, labels: Tensor | None
+    ) -> None:
         """The gradient penalty in a step of its own, as many times as strong as it is rarer."""
         every, images = self.recipe.penalty_every, {"real": reals, "fake": fakes}
         penalised = {name: images[name].requires_grad_() for name in self.recipe.penalties}
-        logits = {name: self._judge(phase, image, random) for name, image in penalised.items()}
+        logits = {name: self._judge(phase, image, random, labels) for name, image in penalised.items()}
         penalty = _penalty(penalised, logits)
         self._descend(self.adam_d, every * phase.gamma / 2 * penalty, {"penalty": penalty})
 
-    def _shorten_paths(self, phase: Phase, random: torch.Generator) -> None:
+    def _shorten_paths(self, phase: Phase, random: torch.Generator, labels: Tensor | None = None) -> None:
         """The path-length penalty, (‖Jᵀy‖ - a)² with a the running mean of ‖Jᵀy‖; Karras et al. 2019, equation 4."""
         count = phase.batch // PATH_SHRINK
-        images, _, ws = self._draw_fakes(phase, count, random)
+        images, _, ws = self._draw_fakes(phase, count, random, labels)
         y = self._slice(torch.randn(count, *images.shape[1:], device=self.device, generator=random))
         lengths = path_lengths(images, ws, y)
         mean = lengths.detach().mean()
@@ -196,21 +204,28 @@ class Players:
         """This worker's consecutive part of something drawn for the global batch."""
         return tensor.chunk(self.world)[self.rank]
 
-    def _judge(self, phase: Phase, images: Tensor, random: torch.Generator) -> Tensor:
+    def _labels(self, labels: Tensor | None, count: int) -> Tensor | None:
+        """This worker's part of the first `count` labels."""
+        return None if labels is None else self._slice(labels[:count])
+
+    def _judge(self, phase: Phase, images: Tensor, random: torch.Generator, labels: Tensor | None) -> Tensor:
         """Logits [B] of augmented images."""
         if self.config.augment.kind != "none":
             draws = self._slice(draw(phase.batch, random, self.device))
             images = augment(self.config.augment.kind, images, draws, self.augment_p * phase.augment)
-        logits: Tensor = self.discriminator(images, alpha=phase.alpha)
+        logits: Tensor = self.discriminator(images, labels=labels, alpha=phase.alpha)
         return logits
 
-    def _draw_fakes(self, phase: Phase, count: int, random: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    def _draw_fakes(
+        self, phase: Phase, count: int, random: torch.Generator, labels: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """This worker's part of `count` images of the generator, their first w [B, D], and all of them [B, L, D]."""
         generator, mixing = self.generator, self.recipe.style_mixing
         z = torch.randn(2 if mixing else 1, count, generator.latent_dim, device=self.device, generator=random)
-        shapes = [shape for shape in generator.noise_shapes() if shape[0] <= phase.resolution]
+        shapes = [shape for shape in generator.noise_shapes() if max(shape) <= phase.resolution]
         noise = [self._slice(torch.randn(count, 1, *shape, device=self.device, generator=random)) for shape in shapes]
-        w = generator.mapping(self._slice(z[0]))
+        own_labels = self._labels(labels, count)
+        w = generator.to_w(self._slice(z[0]), own_labels)
         ws = w[:, None].expand(-1, generator.num_layers, -1)
         if mixing:
             used = generator.num_layers - 2 * int(math.log2(generator.resolution // phase.resolution))
@@ -218,7 +233,7 @@ class Players:
             mixed = torch.rand(count, device=self.device, generator=random) < mixing
             crossover = self._slice(torch.where(mixed, crossover, generator.num_layers))
             own = torch.arange(generator.num_layers, device=self.device) < crossover[:, None]
-            ws = torch.where(own[..., None], ws, generator.mapping(self._slice(z[1]))[:, None])
+            ws = torch.where(own[..., None], ws, generator.to_w(self._slice(z[1]), own_labels)[:, None])
         return generator.synthesis(ws, noise, resolution=phase.resolution, alpha=phase.alpha), w, ws
 
     # ── statistics and state ──────────────────────────────────────────────────────────────────────────────────────

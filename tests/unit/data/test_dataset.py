@@ -17,7 +17,7 @@ def folder(tmp_path):
     for number, part in enumerate((images[:4], images[4:8], images[8:])):
         np.save(tmp_path / f"train-{number:05d}.npy", part)
         entries.append({"file": f"train-{number:05d}.npy", "images": len(part), "sha256": ""})
-    index = {"format": 2, "resolution": 4, "channels": 3, "labels": None, "splits": {"train": entries, "holdout": []}}
+    index = {"format": 3, "shape": [4, 4, 3], "labels": None, "splits": {"train": entries, "holdout": []}}
     (tmp_path / "index.json").write_text(json.dumps({**index, "digest": index_digest(index)}))
     return tmp_path, images
 
@@ -39,9 +39,9 @@ def test_damaged_folders_are_refused(folder, tmp_path):
     with pytest.raises(InputError, match="not a folder of shards"):
         ImageSet.open(path / "absent", "train")
     index = json.loads((path / "index.json").read_text())
-    for wrong in ({**index, "format": 1}, {**index, "resolution": 8}, [], {**index, "splits": {"train": "x"}}, {}):
+    for wrong in ({**index, "format": 1}, {**index, "shape": [8, 8, 3]}, [], {**index, "splits": {"train": "x"}}, {}):
         (path / "index.json").write_text(json.dumps(wrong))
-        with pytest.raises(InputError, match=r"format 1; allowed: 2|not a folder of shards|not the shard"):
+        with pytest.raises(InputError, match=r"format 1; allowed: 3|not a folder of shards|not the shard"):
             ImageSet.open(path, "train")
     (path / "index.json").write_text(json.dumps(index))
     np.save(path / "train-00001.npy", images[:3])

@@ -22,10 +22,10 @@ def test_shards_equal_np_save_and_the_index_names_them(tmp_path):
         return {"file": name, "images": len(expected[name]), "sha256": hashlib.sha256(content).hexdigest()}
 
     splits = {"train": [entry("train-00000.npy"), entry("train-00001.npy")], "holdout": [entry("holdout-00000.npy")]}
-    identity = {"resolution": 4, "channels": 3, "labels": None, "splits": splits}
+    identity = {"shape": [4, 4, 3], "labels": None, "splits": splits}
     canonical = json.dumps(identity, sort_keys=True, separators=(",", ":")).encode()
     assert digest == hashlib.sha256(canonical).hexdigest()
-    assert json.loads((tmp_path / "index.json").read_text()) == {"format": 2, "digest": digest, **identity}
+    assert json.loads((tmp_path / "index.json").read_text()) == {"format": 3, "digest": digest, **identity}
 
 
 def test_the_digest_follows_pixels(tmp_path):

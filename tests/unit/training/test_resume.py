@@ -98,7 +98,7 @@ def test_another_number_of_workers_shows_every_image_once_an_epoch(workers):
             for trainer in trainers:
                 trainer.nimg = nimg
                 trainer._images = lambda indices, batch=batch: batch.append(indices) or torch.from_numpy(data[indices])
-                trainer._reals(trainer.phase, torch.Generator())
+                trainer._next_batch(trainer.phase, torch.Generator())
             assert [len(part) for part in batch] == [16 // world] * world
             shown += np.concatenate(batch).tolist()
             nimg += 16

@@ -14,6 +14,7 @@ import torch
 import torch.distributed as dist
 
 from components.config import load_params
+from components.config.training import WITH_LABELS
 from components.data.dataset import ImageSet
 from components.training import state
 from components.training.loop import Trainer
@@ -23,11 +24,15 @@ PARAMS = load_params("params.yaml").train
 
 
 def config(arch, dtype, augment):
-    """Twenty steps of tiny networks: past the lazy penalties, ADA's decisions and, where it grows, two fades."""
+    """Twenty steps of tiny networks: past the lazy penalties, ADA's decisions and, where it grows, two fades.
+
+    Some images are mirrored, and where an arch knows labels it is told them.
+    """
     return replace(
         PARAMS,
         **{"arch": arch, "dtype": dtype, "batch": 8, "total_kimg": 0.16},
         **{"channel_base": 128, "channel_max": 16, "latent_dim": 8, "ema_kimg": 0.02, "mirror": True},
+        labels=arch in WITH_LABELS,
         augment=replace(PARAMS.augment, kind=augment, target=0.0 if arch == "r3gan" else 0.6, p=0.5, ada_kimg=1),
         stylegan=replace(PARAMS.stylegan, start_resolution=8, stable_kimg=0.04, fade_kimg=0.04),
         r3gan=replace(PARAMS.r3gan, decay_kimg=0.1, penalty_every=3),
@@ -42,7 +47,9 @@ def images():
     for image in pixels:
         inside = (x - random.integers(5, 11)) ** 2 + (y - random.integers(5, 11)) ** 2 < 16
         image[inside] = random.integers(0, 200, 3)
-    return ImageSet([pixels], "digest")
+    data = ImageSet([pixels], "digest")
+    data.labels, data.label_names = (np.arange(50) % 3).astype(np.uint16), ("a", "b", "c")
+    return data
 
 
 def train(trainer, folder, stop):
