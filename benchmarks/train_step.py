@@ -16,14 +16,14 @@ import time
 import numpy as np
 import torch
 
-from components.config import ARCHS, AUGMENTS, DTYPES, Augment, Growth, R3gan, Stylegan2, Train
+from components.config import ARCHS, AUGMENTS, DTYPES, Augment, Growth, R3gan, Stylegan, Stylegan2, Train
 from components.data.dataset import ImageSet
 from components.training.host import prepare
 from components.training.loop import Trainer
 
 ROUND = 16  # steps after which every lazy penalty has come as often as it should
 P = 0.3  # of ADA, held there
-LATENT_DIM = {"r3gan": 64}  # others: 512
+LATENT_DIM = {"r3gan": 64, "dcgan": 100}  # others: 512
 
 
 def configured(flags: argparse.Namespace) -> Train:
@@ -44,7 +44,8 @@ def configured(flags: argparse.Namespace) -> Train:
         mirror=False,
         labels=False,
         augment=Augment(kind=flags.augment, target=0.0, p=P, max_p=P, ada_kimg=500),
-        stylegan=Growth(start_resolution=flags.resolution, stable_kimg=600, fade_kimg=600, style_mixing=0.9),
+        progan=Growth(start_resolution=flags.resolution, stable_kimg=600, fade_kimg=600),
+        stylegan=Stylegan(start_resolution=flags.resolution, stable_kimg=600, fade_kimg=600, style_mixing=0.9),
         stylegan2=Stylegan2(style_mixing=0.9, path_length_weight=2.0),
         r3gan=R3gan(decay_kimg=20000, final_learning_rate=5e-5, final_gamma=0.2, penalty_every=1),
     )

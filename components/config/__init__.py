@@ -10,7 +10,18 @@ from typing import Any, get_type_hints
 from components.config.checks import InputError, check
 from components.config.data import Ingest, Preprocess
 from components.config.results import Evaluate, Gate, Register
-from components.config.training import ARCHS, AUGMENTS, DTYPES, Augment, Execution, Growth, R3gan, Stylegan2, Train
+from components.config.training import (
+    ARCHS,
+    AUGMENTS,
+    DTYPES,
+    Augment,
+    Execution,
+    Growth,
+    R3gan,
+    Stylegan,
+    Stylegan2,
+    Train,
+)
 
 __all__ = [
     "ARCHS",
@@ -27,6 +38,7 @@ __all__ = [
     "Preprocess",
     "R3gan",
     "Register",
+    "Stylegan",
     "Stylegan2",
     "Train",
     "load_params",
@@ -45,13 +57,14 @@ class Params:
     register: Register
 
     def __post_init__(self) -> None:
-        start = self.train.stylegan.start_resolution
-        check(
-            start <= self.preprocess.resolution or self.train.arch != "stylegan",
-            "train.stylegan.start_resolution",
-            start,
-            f"at most preprocess.resolution, {self.preprocess.resolution}",
-        )
+        for growth in (self.train.progan, self.train.stylegan):
+            start = growth.start_resolution
+            check(
+                start <= self.preprocess.resolution or self.train.arch != growth.arch,
+                f"train.{growth.arch}.start_resolution",
+                start,
+                f"at most preprocess.resolution, {self.preprocess.resolution}",
+            )
         check(
             self.preprocess.labels or not self.train.labels,
             "train.labels",

@@ -5,10 +5,18 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from components.config.checks import MAX_RESOLUTION, check, choice, is_resolution
 
-ARCHS = ("stylegan", "stylegan2", "r3gan")  # each a module of components/models and a section of train
+ARCHS = (
+    "dcgan",
+    "progan",
+    "stylegan",
+    "stylegan2",
+    "r3gan",
+)  # modules of components/models; sections of train
+UNSIGNED = ("progan", "r3gan")  # archs whose loss does not call a logit above 0 real
 AUGMENTS = ("none", "ada", "diffaugment")
 DEVICES = ("auto", "cpu", "cuda")
 DTYPES = ("float32", "bfloat16")
@@ -35,22 +43,33 @@ class Augment:
 
 @dataclass(frozen=True, kw_only=True)
 class Growth:
-    """Arch stylegan: progressive growing."""
+    """Progressive growing, and all that arch progan has of its own."""
 
+    arch: ClassVar[str] = "progan"
     start_resolution: int
     stable_kimg: float  # at each resolution, after its fade
     fade_kimg: float
-    style_mixing: float  # probability
 
     def __post_init__(self) -> None:
         check(
             is_resolution(self.start_resolution, low=4),
-            "train.stylegan.start_resolution",
+            f"train.{self.arch}.start_resolution",
             self.start_resolution,
             f"a power of two from 4 to {MAX_RESOLUTION}",
         )
         for name in ("stable_kimg", "fade_kimg"):
-            check(getattr(self, name) > 0, f"train.stylegan.{name}", getattr(self, name), "above 0")
+            check(getattr(self, name) > 0, f"train.{self.arch}.{name}", getattr(self, name), "above 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stylegan(Growth):
+    """Arch stylegan: growth, and styles."""
+
+    arch: ClassVar[str] = "stylegan"
+    style_mixing: float  # probability
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         check(0 <= self.style_mixing <= 1, "train.stylegan.style_mixing", self.style_mixing, "0 to 1")
 
 
@@ -97,12 +116,13 @@ class Train:
     latent_dim: int  # of z, and of w where there is one
     learning_rate: float
     gamma: float  # weight of the gradient penalties
-    ema_kimg: float  # half-life
+    ema_kimg: float  # half-life; 0 for no average
     dtype: str
     mirror: bool  # show half of the images mirrored
     labels: bool  # the networks are told the label of each image
     augment: Augment
-    stylegan: Growth
+    progan: Growth
+    stylegan: Stylegan
     stylegan2: Stylegan2
     r3gan: R3gan
 
@@ -122,18 +142,19 @@ class Train:
             "another folder: this one is what the stage writes",
         )
         check(
-            not (self.arch == "r3gan" and self.augment.kind == "ada" and self.augment.target > 0),
+            not (self.arch in UNSIGNED and self.augment.kind == "ada" and self.augment.target > 0),
             "train.augment.target",
             self.augment.target,
-            "0 for r3gan: its loss leaves the sign of D's logits open, so they cannot steer p",
+            f"0 for {self.arch}: its loss leaves the sign of D's logits open, so they cannot steer p",
         )
         known = self.arch in WITH_LABELS
         check(known or not self.labels, "train.labels", self.labels, f"false for {self.arch}, whose paper has none")
         check(self.batch >= 4 and self.batch % 4 == 0, "train.batch", self.batch, "a multiple of 4, at least 4")
         for name in ("channel_base", "channel_max", "latent_dim"):
             check(getattr(self, name) >= 1, f"train.{name}", getattr(self, name), "at least 1")
-        for name in ("total_kimg", "learning_rate", "ema_kimg"):
+        for name in ("total_kimg", "learning_rate"):
             check(getattr(self, name) > 0, f"train.{name}", getattr(self, name), "above 0")
+        check(self.ema_kimg >= 0, "train.ema_kimg", self.ema_kimg, "0 (no average) or more")
         check(0 <= self.seed < 2**31, "train.seed", self.seed, "0 to 2147483647")
         check(self.gamma >= 0, "train.gamma", self.gamma, "at least 0")
         choice("train.dtype", self.dtype, DTYPES)

@@ -7,12 +7,12 @@ from typing import Any
 import torch
 
 from components.config import Train
-from components.models import r3gan, stylegan, stylegan2
+from components.models import dcgan, progan, r3gan, stylegan, stylegan2
 from components.models.interface import Discriminator, Generator, Phase, Recipe, Sizes
 
 __all__ = ["Discriminator", "Generator", "Phase", "Recipe", "build_discriminator", "build_generator", "build_recipe"]
 
-ARCHS = {"stylegan": stylegan, "stylegan2": stylegan2, "r3gan": r3gan}
+ARCHS = {"dcgan": dcgan, "progan": progan, "stylegan": stylegan, "stylegan2": stylegan2, "r3gan": r3gan}
 CONFIG_FORMAT = 1
 
 

@@ -133,8 +133,9 @@ class Phase:
     alpha: float = 1.0  # weight of that resolution's own image, [0, 1]; 1 when there is no fade
     batch: int  # images, over all workers
     learning_rate: float
+    beta1: float = 0.0
     beta2: float = 0.99
-    gamma: float  # weight of the gradient penalties
+    gamma: float  # weight of the gradient penalties, half of it for each
     ema_kimg: float  # half-life of the averaged generator
     augment: float = 1.0  # share of train.augment.p, where that is fixed
 
@@ -145,7 +146,8 @@ class Recipe:
 
     phase: Callable[[int], Phase]  # of the step that begins after so many images
     loss: str = "logistic"  # a name in training/losses.py
-    penalties: tuple[str, ...] = ("real",)  # R1 on reals, R2 on fakes
+    penalties: tuple[str, ...] = ("real",)  # of D's gradient on: reals (R1), fakes (R2), mixed images between them
+    penalty_norm: float = 0.0  # that the penalties pull the gradient's norm to
     penalty_every: int = 1  # steps; above 1 a step of its own with the gradient times as much (lazy)
     path_length_every: int = 0  # steps; 0 for no path-length penalty
     path_length_weight: float = 0.0

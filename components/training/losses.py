@@ -15,6 +15,8 @@ from torch.nn import functional as F
 
 from components.models.second_order import input_gradients_only
 
+DRIFT = 0.001  # weight of squared logits in the Wasserstein loss
+
 
 def generator_loss(fake_logits: Tensor) -> Tensor:
     """-log sigmoid(D(G(z))), the mean over images. Reference: Goodfellow et al. 2014, section 3."""
@@ -45,17 +47,35 @@ def relativistic_discriminator_loss(real_logits: Tensor, fake_logits: Tensor) ->
     return F.softplus(fake_logits - real_logits).mean()
 
 
-def gradient_penalty(images: Tensor, logits: Tensor) -> Tensor:
-    """‖∇ₓ D(x)‖², the mean over images: R1 for reals, R2 for fakes; the loss takes γ / 2 of it.
+def wasserstein_generator_loss(fake_logits: Tensor) -> Tensor:
+    """-D(G(z)), the mean over images. Reference: Arjovsky et al. 2017, algorithm 1."""
+    return -fake_logits.mean()
+
+
+def wasserstein_discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+    """D(G(z)) - D(x) + 0.001 · D(x)², the mean over images; the last keeps logits near 0.
+
+    Reference: Arjovsky et al. 2017, algorithm 1; the drift: Karras et al. 2017, appendix A.1.
+    """
+    return fake_logits.mean() - real_logits.mean() + DRIFT * real_logits.square().mean()
+
+
+def gradient_penalty(images: Tensor, logits: Tensor, norm: float = 0.0) -> Tensor:
+    """(‖∇ₓ D(x)‖ - norm)², the mean over images; the loss takes γ / 2 of it.
+
+    Of norm 0 it is R1 for reals, R2 for fakes; of norm 1, on images between the two, the one of WGAN-GP.
 
     Args:
         images: that require a gradient.
         logits: D(images), with its graph.
 
-    Reference: Mescheder et al. 2018, equations 9 and 10.
+    Reference: Mescheder et al. 2018, equations 9 and 10; Gulrajani et al. 2017, equation 3.
     """
     with input_gradients_only():
         (gradient,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
+    if norm:
+        norms: Tensor = torch.linalg.vector_norm(gradient.float(), dim=(1, 2, 3))
+        return (norms - norm).square().mean()
     return gradient.float().square().sum(dim=(1, 2, 3)).mean()
 
 
@@ -89,4 +109,7 @@ class Loss:
 LOSSES = {
     "logistic": Loss(generator=lambda _, fake: generator_loss(fake), discriminator=discriminator_loss),
     "relativistic": Loss(generator=relativistic_generator_loss, discriminator=relativistic_discriminator_loss),
+    "wasserstein": Loss(
+        generator=lambda _, fake: wasserstein_generator_loss(fake), discriminator=wasserstein_discriminator_loss
+    ),
 }

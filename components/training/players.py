@@ -58,7 +58,7 @@ class Players:
         for parameter in (*generator.parameters(), *discriminator.parameters()):
             if parameter.ndim == 4:
                 parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
-        self.average = copy.deepcopy(self.generator).requires_grad_(False)
+        self.average = copy.deepcopy(self.generator).requires_grad_(False).eval()
         self.augment_p = torch.tensor(config.augment.p, device=device)
         self.path_mean = torch.zeros((), device=device)
         self.signs = torch.zeros(2, device=device)
@@ -69,7 +69,7 @@ class Players:
     def reset_optimisers(self) -> None:
         """New Adam states, as at the start and at each change of resolution (Karras et al. 2017, appendix A)."""
         self.adam_g, self.adam_d = (
-            torch.optim.Adam(network.parameters(), betas=(0.0, 0.99), eps=1e-8, fused=True)
+            torch.optim.Adam(network.parameters(), eps=1e-8, fused=True)
             for network in (self.generator, self.discriminator)
         )
 
@@ -106,17 +106,18 @@ class Players:
         self, phase: Phase, reals: Tensor, fakes: Tensor, random: torch.Generator, labels: Tensor | None
     ) -> Tensor:
         """Returns the gradient of the generator's loss in the fakes, at D as it was before its update."""
-        every, images = self.recipe.penalty_every, {"real": reals, "fake": fakes.requires_grad_()}
-        penalised = {name: images[name] for name in self.recipe.penalties}
-        for image in penalised.values() if every == 1 else ():
-            image.requires_grad_()
-        real, fake = (self._judge(phase, image, random, labels) for image in images.values())
+        images = self._judged(phase, reals, fakes.requires_grad_(), random)
+        penalised = self.recipe.penalties if self.recipe.penalty_every == 1 else ()
+        for name in penalised:
+            images[name].requires_grad_()
+        logits = {name: self._judge(phase, image, random, labels) for name, image in images.items()}
+        real, fake = logits["real"], logits["fake"]
         loss_g, loss = self.loss.generator(real.detach(), fake), self.loss.discriminator(real, fake)
         with input_gradients_only():
             (for_fakes,) = torch.autograd.grad(loss_g, fakes, retain_graph=True)
         seen = {"loss_g": loss_g, "loss_d": loss, "sign_real": real.sign().mean(), "sign_fake": fake.sign().mean()}
-        if every == 1:
-            seen["penalty"] = _penalty(penalised, {"real": real, "fake": fake})
+        if penalised:
+            seen["penalty"] = self._penalty(images, logits)
             loss = loss + phase.gamma / 2 * seen["penalty"]
         means = self._descend(self.adam_d, loss, seen)
         self.signs += torch.stack([means["sign_real"], torch.ones_like(self.signs[1])])
@@ -126,11 +127,16 @@ class Players:
         self, phase: Phase, reals: Tensor, fakes: Tensor, random: torch.Generator, labels: Tensor | None
     ) -> None:
         """The gradient penalty in a step of its own, as many times as strong as it is rarer."""
-        every, images = self.recipe.penalty_every, {"real": reals, "fake": fakes}
+        images = self._judged(phase, reals, fakes, random)
         penalised = {name: images[name].requires_grad_() for name in self.recipe.penalties}
         logits = {name: self._judge(phase, image, random, labels) for name, image in penalised.items()}
-        penalty = _penalty(penalised, logits)
-        self._descend(self.adam_d, every * phase.gamma / 2 * penalty, {"penalty": penalty})
+        penalty = self._penalty(images, logits)
+        self._descend(self.adam_d, self.recipe.penalty_every * phase.gamma / 2 * penalty, {"penalty": penalty})
+
+    def _penalty(self, images: dict[str, Tensor], logits: dict[str, Tensor]) -> Tensor:
+        """The sum of the recipe's penalties, of gradients in the images before augmentation."""
+        norm, names = self.recipe.penalty_norm, self.recipe.penalties
+        return torch.stack([gradient_penalty(images[name], logits[name], norm) for name in names]).sum()
 
     def _shorten_paths(self, phase: Phase, random: torch.Generator, labels: Tensor | None = None) -> None:
         """The path-length penalty, (‖Jᵀy‖ - a)² with a the running mean of ‖Jᵀy‖; Karras et al. 2019, equation 4."""
@@ -196,7 +202,8 @@ class Players:
         """
         share = every / (every + 1) if every > 1 else 1.0
         for group in optimiser.param_groups:
-            group["lr"], group["betas"] = phase.learning_rate * share, (0.0, phase.beta2**share)
+            group["lr"] = phase.learning_rate * share
+            group["betas"] = (phase.beta1**share, phase.beta2**share)
 
     # ── images ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -207,6 +214,14 @@ class Players:
     def _labels(self, labels: Tensor | None, count: int) -> Tensor | None:
         """This worker's part of the first `count` labels."""
         return None if labels is None else self._slice(labels[:count])
+
+    def _judged(self, phase: Phase, reals: Tensor, fakes: Tensor, random: torch.Generator) -> dict[str, Tensor]:
+        """Reals, fakes and, if they are penalised, points on the lines between them (Gulrajani et al. 2017)."""
+        images = {"real": reals, "fake": fakes}
+        if "mixed" in self.recipe.penalties:
+            t = self._slice(torch.rand(phase.batch, 1, 1, 1, device=self.device, generator=random))
+            images["mixed"] = torch.lerp(reals.detach(), fakes.detach(), t)
+        return images
 
     def _judge(self, phase: Phase, images: Tensor, random: torch.Generator, labels: Tensor | None) -> Tensor:
         """Logits [B] of augmented images."""
@@ -308,11 +323,6 @@ class Players:
             adam.load_state_dict({**adam.state_dict(), "state": entries})
         for name in STEP_STATE:
             getattr(self, name).copy_(tensors[f"step/{name}"])
-
-
-def _penalty(images: dict[str, Tensor], logits: dict[str, Tensor]) -> Tensor:
-    """R1 on reals, R2 on fakes, or their sum: squared gradients in the images before augmentation."""
-    return torch.stack([gradient_penalty(images[name], logits[name]) for name in images]).sum()
 
 
 def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

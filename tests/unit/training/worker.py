@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 
 from components.config import load_params
-from components.config.training import WITH_LABELS
+from components.config.training import UNSIGNED, WITH_LABELS
 from components.data.dataset import ImageSet
 from components.training import state
 from components.training.loop import Trainer
@@ -33,7 +33,8 @@ def config(arch, dtype, augment):
         **{"arch": arch, "dtype": dtype, "batch": 8, "total_kimg": 0.16},
         **{"channel_base": 128, "channel_max": 16, "latent_dim": 8, "ema_kimg": 0.02, "mirror": True},
         labels=arch in WITH_LABELS,
-        augment=replace(PARAMS.augment, kind=augment, target=0.0 if arch == "r3gan" else 0.6, p=0.5, ada_kimg=1),
+        augment=replace(PARAMS.augment, kind=augment, target=0.0 if arch in UNSIGNED else 0.6, p=0.5, ada_kimg=1),
+        progan=replace(PARAMS.progan, start_resolution=4, stable_kimg=0.04, fade_kimg=0.016),
         stylegan=replace(PARAMS.stylegan, start_resolution=8, stable_kimg=0.04, fade_kimg=0.04),
         r3gan=replace(PARAMS.r3gan, decay_kimg=0.1, penalty_every=3),
     )
