@@ -9,6 +9,10 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 RECIPES = {  # the demo grows stylegan to the same end in test_whole_runs.py
+    "dcgan": {"train.learning_rate": 0.0005, "train.latent_dim": 100, "train.channel_max": 128},
+    "progan": {
+        **{"train.learning_rate": 0.002, "train.progan.stable_kimg": 1, "train.progan.fade_kimg": 1},
+    },
     "stylegan2": {"train.learning_rate": 0.0025, "train.gamma": 1.0, "train.augment.kind": "ada"},
     "r3gan": {
         **{"train.learning_rate": 0.0005, "train.gamma": 1.0, "train.latent_dim": 64, "train.r3gan.penalty_every": 4},

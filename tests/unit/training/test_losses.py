@@ -64,6 +64,39 @@ def test_penalty_of_a_quadratic_is_its_analytic_gradient():
     torch.testing.assert_close(gradient.flatten(1), 2 * flat @ matrix @ matrix / 5, rtol=1e-5, atol=1e-5)
 
 
+def test_wasserstein_losses_are_those_of_the_papers():
+    real, fake = torch.tensor([0.5, -2.0, 3.0]), torch.tensor([1.5, -0.5, 0.2])
+    loss = LOSSES["wasserstein"]
+    assert loss.generator(real, fake).item() == pytest.approx(-1.2 / 3)
+    assert loss.discriminator(real, fake).item() == pytest.approx(1.2 / 3 - 1.5 / 3 + 0.001 * 13.25 / 3)
+
+
+def test_penalty_to_a_norm_of_a_quadratic_is_its_analytic_gradient():
+    """D(x) = ½ s ‖x‖² has ∇D = s x: the penalty to norm 1 is (s‖x‖ - 1)², its gradient in s 2 ‖x‖ (s‖x‖ - 1)."""
+    images = torch.randn(5, 3, 2, 2, requires_grad=True)
+    scale = torch.tensor(0.7, requires_grad=True)
+    penalty = gradient_penalty(images, 0.5 * scale * images.square().sum((1, 2, 3)), norm=1.0)
+    norms = images.detach().flatten(1).norm(dim=1)
+    assert penalty.item() == pytest.approx((0.7 * norms - 1).square().mean().item(), rel=1e-5)
+    (gradient,) = torch.autograd.grad(penalty, scale)
+    assert gradient.item() == pytest.approx((2 * norms * (0.7 * norms - 1)).mean().item(), rel=1e-4)
+
+
+@pytest.mark.parametrize("norm", [0.0, 1.0])
+def test_penalty_of_a_flat_discriminator_is_finite(norm):
+    images, scale = torch.randn(2, 3, 2, 2, requires_grad=True), torch.zeros((), requires_grad=True)
+    penalty = gradient_penalty(images, scale * images.sum((1, 2, 3)), norm)
+    assert penalty.item() == norm**2
+    (gradient,) = torch.autograd.grad(penalty, scale)
+    assert gradient.item() == 0
+
+
+def test_an_average_of_half_life_0_is_the_model_to_the_bit():
+    average, model = nn.Linear(50, 50), nn.Linear(50, 50)
+    update_average(average, model, ema_beta(16, half_life_kimg=0))
+    assert torch.equal(average.weight, model.weight)
+
+
 @pytest.mark.parametrize(("batch", "steps"), [(32, 625), (128, 156.25)])
 def test_half_life(batch, steps):
     assert ema_beta(batch, half_life_kimg=20) ** steps == pytest.approx(0.5)

@@ -144,11 +144,19 @@ def plainly(players, phase, reals, number):
     random = torch.Generator().manual_seed(number)
     fakes, w, _ = players._draw_fakes(phase, len(reals), random)
     images = {"real": reals.clone().requires_grad_(), "fake": fakes}
-    real, fake = (
+    if players.recipe.loss == "wasserstein":
+        t = torch.rand(len(reals), 1, 1, 1, generator=random)
+        images["mixed"] = ((1 - t) * reals + t * fakes.detach()).requires_grad_()
+    real, fake, *mixed = (
         players.discriminator(augment("ada", image, draw(len(reals), random, "cpu"), players.augment_p * phase.augment))
         for image in images.values()
     )
-    if players.recipe.loss == "relativistic":
+    if mixed:
+        (slope,) = torch.autograd.grad(mixed[0].sum(), images["mixed"], create_graph=True)
+        penalty = (slope.square().sum((1, 2, 3)).sqrt() - 1).square().mean()
+        loss_g, loss_d = -fake.mean(), fake.mean() - real.mean() + 0.001 * real.square().mean()
+        loss_d = loss_d + players.config.gamma * penalty  # λ, not half of it
+    elif players.recipe.loss == "relativistic":
         loss_g, loss_d = F.softplus(real - fake).mean(), F.softplus(fake - real).mean()
         for image, logits in ((images["real"], real), (images["fake"], fake)):
             (slope,) = torch.autograd.grad(logits.sum(), image, create_graph=True)
@@ -161,13 +169,14 @@ def plainly(players, phase, reals, number):
     ]
 
 
-@pytest.mark.parametrize("arch", ["stylegan2", "r3gan"])
+@pytest.mark.parametrize("arch", ["dcgan", "progan", "stylegan2", "r3gan"])
 def test_a_step_descends_by_the_losses_of_the_paper(arch, reals, monkeypatch):
     torch.manual_seed(0)
     config = replace(
         TINY,
         arch=arch,
         augment=replace(TINY.augment, kind="ada", target=0.0, p=0.6),
+        progan=replace(TINY.progan, start_resolution=16),
         r3gan=replace(TINY.r3gan, decay_kimg=0.016, penalty_every=1),
     )
     players = Players(config, MODEL | {"arch": arch}, 0, torch.device("cpu"), rank=0, world=1)
@@ -212,6 +221,21 @@ def test_the_average_moves_by_its_half_life(reals):
     beta = 0.5 ** (8 / (0.05 * 800))
     for average, old, new in zip(players.average.parameters(), before, players.generator.parameters(), strict=True):
         torch.testing.assert_close(average.data, beta * old + (1 - beta) * new.data)
+
+
+def test_dcgan_has_momentum_no_penalty_and_without_an_average_draws_by_its_last_weights(reals):
+    config = replace(TINY, arch="dcgan", ema_kimg=0.0)
+    players = Players(config, MODEL | {"arch": "dcgan"}, 0, torch.device("cpu"), rank=0, world=1)
+    for number in range(3):
+        take_step(players, number, reals)
+    assert {tuple(adam.param_groups[0]["betas"]) for adam in players.optimisers().values()} == {(0.5, 0.999)}
+    assert "penalty" not in players.read_statistics()
+    for name, tensor in players.generator.state_dict().items():
+        assert torch.equal(players.average.state_dict()[name], tensor), name
+    assert players.generator.norms["4"].running_var.ne(1).all()
+    z, average = torch.randn(4, 8), players.average
+    together, alone = (average.synthesis(average.truncate(x, 1.0), []) for x in (z, z[:1]))
+    torch.testing.assert_close(together[:1], alone, rtol=1e-4, atol=1e-6)  # running statistics, not the batch's
 
 
 @pytest.mark.parametrize(("says", "start", "end"), [(1e3, 0.79, 0.8), (-1e3, 0.01, 0.0)])
