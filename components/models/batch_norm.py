@@ -14,7 +14,7 @@ from torch.autograd import Function
 from torch.nn import functional as F
 
 EPSILON = 1e-5
-MOMENTUM = 0.1  # of the running statistics: their share that a step's own take
+MOMENTUM = 0.1  # the share that a batch's own statistics take in the running ones
 
 
 class BatchNorm(nn.Module):
@@ -30,6 +30,7 @@ class BatchNorm(nn.Module):
 
     def __init__(self, channels: int, deviation: float, *, keeps_statistics: bool = True) -> None:
         super().__init__()
+        self.momentum = MOMENTUM
         self.weight = nn.Parameter(1 + deviation * torch.randn(channels))
         self.bias = nn.Parameter(torch.zeros(channels))
         self.register_buffer("running_mean", torch.zeros(channels) if keeps_statistics else None)
@@ -39,7 +40,7 @@ class BatchNorm(nn.Module):
         if self.training and dist.is_initialized() and dist.get_world_size() > 1:
             return self._over_workers(x)
         own = self.training or self.running_mean is None
-        return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, own, MOMENTUM, EPSILON)
+        return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, own, self.momentum, EPSILON)
 
     def _over_workers(self, x: Tensor) -> Tensor:
         rows = x.permute(0, 2, 3, 1).reshape(-1, x.shape[1]).float()
@@ -55,8 +56,8 @@ class BatchNorm(nn.Module):
     @torch.no_grad()
     def _keep(self, mean: Tensor, var: Tensor, count: int) -> None:
         if self.running_mean is not None and self.running_var is not None:
-            self.running_mean.lerp_(mean.float(), MOMENTUM)
-            self.running_var.lerp_(var.float() * count / (count - 1), MOMENTUM)
+            self.running_mean.lerp_(mean.float(), self.momentum)
+            self.running_var.lerp_(var.float() * count / (count - 1), self.momentum)
 
 
 class _Sum(Function):

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+from components.models import Generator
+from components.models.batch_norm import BatchNorm
 
 
 def ema_beta(batch: int, half_life_kimg: float) -> float:
@@ -20,3 +23,18 @@ def update_average(average: nn.Module, model: nn.Module, beta: float) -> None:
     torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), 1 - beta)
     for own, other in zip(average.buffers(), model.buffers(), strict=True):
         own.copy_(other)
+
+
+@torch.no_grad()
+def settle(average: Generator, z: Tensor) -> None:
+    """Takes the running statistics of batch norm from the average's own features of z [N, latent_dim].
+
+    Those of the model that is trained do not fit averaged weights. Nothing happens where there is no batch norm.
+    """
+    norms = [module for module in average.modules() if isinstance(module, BatchNorm)]
+    for norm in norms:
+        norm.train()
+        norm.momentum = 1.0
+    if norms:
+        average.synthesis(average.truncate(average.mapping(z), 1.0), [])
+        average.eval()

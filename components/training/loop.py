@@ -23,12 +23,14 @@ from components.config import Train
 from components.data.dataset import ImageSet, batch_indices
 from components.models import Phase
 from components.models.layers import downsample, upsample
+from components.training.ema import settle
 from components.training.feed import feed
 from components.training.players import Players
 from components.training.state import State
 
 GRID = (4, 8)  # rows and columns of the sample grid
 GRID_PSI = 0.7
+SETTLING = 256  # latents whose features give the average its running statistics, where it has any
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,6 +129,7 @@ class Trainer:
                 phase = self.phase
                 self.step()
             statistics = self._read_statistics()
+            settle(self.players.average, self._latents("settle", SETTLING))
             elapsed = time.monotonic() - begin
             self.seconds += elapsed
             record = {
@@ -150,6 +153,11 @@ class Trainer:
         if not np.isfinite([*statistics.values(), torch.stack(weights).sum().item()]).all():
             raise FloatingPointError(f"a loss or weight is not finite at {self.nimg / 1000:.1f} kimg: {statistics}")
         return statistics
+
+    def _latents(self, purpose: str, count: int) -> Tensor:
+        """[count, latent_dim], the same at every tick."""
+        random = torch.Generator().manual_seed(_seed(self.config.seed, 0, purpose))
+        return torch.randn(count, self.config.latent_dim, generator=random).to(self.device)
 
     @torch.no_grad()
     def sample_grid(self, phase: Phase) -> NDArray[np.uint8]:

@@ -9,7 +9,7 @@ import torch
 from components.config import load_params
 from components.data.dataset import ImageSet
 from components.training import state
-from components.training.loop import Trainer
+from components.training.loop import SETTLING, Trainer
 
 PARAMS = load_params("params.yaml").train
 TINY = replace(
@@ -149,3 +149,19 @@ def test_the_average_is_described_as_far_as_it_has_grown(data):
     assert trainer.average_config()["growth"] == [8, 1.0]
     finish(trainer)
     assert "growth" not in trainer.average_config()
+
+
+def test_an_average_with_batch_norm_draws_by_statistics_of_its_own(data):
+    """At a tick: as if it normalised by the many latents that they were taken from; the model's would not do."""
+    config = replace(TINY, arch="dcgan", learning_rate=0.01, ema_kimg=0.05)
+    trainer = Trainer(config, data, CPU)
+    finish(trainer)
+    average, z = trainer.players.average, trainer._latents("settle", SETTLING)
+    with torch.no_grad():
+        settled = average.synthesis(z[:, None], [])
+        by_batch = average.train().synthesis(z[:, None], [])
+        for name, buffer in trainer.players.generator.named_buffers():
+            average.get_buffer(name).copy_(buffer)
+        by_model = average.eval().synthesis(z[:, None], [])
+    torch.testing.assert_close(settled, by_batch, atol=2e-3, rtol=1e-3)
+    assert (by_model - by_batch).abs().mean() > 0.02
