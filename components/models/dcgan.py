@@ -19,17 +19,17 @@ DEVIATION = 0.02  # of all weights, at first
 BETA1, BETA2 = 0.5, 0.999  # Adam's
 
 
-def _kernel(first: int, second: int) -> nn.Parameter:
-    """Weights [first, second, 4, 4] of N(0, 0.02)."""
-    return nn.Parameter(DEVIATION * torch.randn(first, second, 4, 4))
+def _kernel(first: int, second: int, shape: tuple[int, int] = (4, 4)) -> nn.Parameter:
+    """Weights [first, second, *shape] of N(0, 0.02)."""
+    return nn.Parameter(DEVIATION * torch.randn(first, second, *shape))
 
 
 class FromLatent(nn.Module):
-    """Transposed 4×4 convolution of one pixel, as a matrix product: [N, D] → [N, W, 4, 4]."""
+    """Transposed convolution of one pixel, as a matrix product: [N, D] → [N, W, *grid], 4×4 of a square image."""
 
-    def __init__(self, latent_dim: int, width: int) -> None:
+    def __init__(self, latent_dim: int, width: int, grid: tuple[int, int]) -> None:
         super().__init__()
-        self.weight = _kernel(latent_dim, width)
+        self.weight = _kernel(latent_dim, width, grid)
 
     def forward(self, z: Tensor) -> Tensor:
         weight = self.weight.to(z.dtype).permute(0, 2, 3, 1)
@@ -59,11 +59,11 @@ class Down(nn.Module):
 
 
 class ToLogit(nn.Module):
-    """4×4 convolution of a 4×4 map: [N, W, 4, 4] → [N] float32."""
+    """One convolution of the whole coarsest map: [N, W, *grid] → [N] float32."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, grid: tuple[int, int]) -> None:
         super().__init__()
-        self.weight = _kernel(1, width)
+        self.weight = _kernel(1, width, grid)
 
     def forward(self, x: Tensor) -> Tensor:
         rows, weight = (y.permute(0, 2, 3, 1).flatten(1) for y in (x, self.weight))
@@ -79,8 +79,8 @@ class Generator(interface.Generator):
         widths = sizes.widths()
         self.layers, self.norms = nn.ModuleDict(), nn.ModuleDict()
         for size in list(widths)[:-1]:
-            before = widths.get(size // 2)
-            self.layers[str(size)] = Up(before, widths[size]) if before else FromLatent(sizes.latent_dim, widths[size])
+            first = FromLatent(sizes.latent_dim, widths[size], sizes.grid) if size == 4 else None
+            self.layers[str(size)] = first or Up(widths[size // 2], widths[size])
             self.norms[str(size)] = BatchNorm(widths[size], DEVIATION)
         self.to_image = Up(widths[sizes.resolution // 2], sizes.channels)
 
@@ -107,11 +107,11 @@ class Discriminator(interface.Discriminator):
         for size in list(widths)[-3::-1]:
             self.layers[str(size)] = Down(widths[2 * size], widths[size])
             self.norms[str(size)] = BatchNorm(widths[size], DEVIATION, keeps_statistics=False)
-        self.logit = ToLogit(widths[4])
+        self.logit = ToLogit(widths[4], sizes.grid)
 
-    def forward(self, images: Tensor, *, alpha: float = 1.0) -> Tensor:
+    def forward(self, images: Tensor, *, labels: Tensor | None = None, alpha: float = 1.0) -> Tensor:
         """Judges images of its resolution, each beside all others of the batch; see interface.Discriminator."""
-        assert images.shape[2:] == (self.resolution, self.resolution), images.shape
+        assert max(images.shape[2:]) == self.resolution, images.shape
         x = images.to(self.dtype).contiguous(memory_format=torch.channels_last)
         x = F.leaky_relu_(self.from_image(x), LEAK)
         for size, layer in self.layers.items():

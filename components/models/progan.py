@@ -26,14 +26,14 @@ class PixelNorm(nn.Module):
 
 
 class FromLatent(nn.Module):
-    """The 4×4 convolution of a single pixel padded by 3, as a matrix product: [N, D] → [N, W, 4, 4].
+    """The 4×4 convolution of a single pixel padded by 3, as a matrix product: [N, D] → [N, W, *grid].
 
     An output pixel sees D inputs, and by these its weights are scaled.
     """
 
-    def __init__(self, latent_dim: int, width: int) -> None:
+    def __init__(self, latent_dim: int, width: int, grid: tuple[int, int]) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.randn(latent_dim, width, 4, 4))
+        self.weight = nn.Parameter(torch.randn(latent_dim, width, *grid))
         self.bias = nn.Parameter(torch.zeros(width))
         self.scale = RELU_GAIN / math.sqrt(latent_dim)
 
@@ -66,9 +66,9 @@ class Generator(growing.Generator):
         self.blocks = nn.ModuleDict()
         widths = sizes.widths()
         for size, width in widths.items():
-            before = widths.get(size // 2)
-            first = EqualConv2d(before, width, 3, resample="up") if before else FromLatent(sizes.latent_dim, width)
-            self.blocks[str(size)] = GeneratorBlock(first, width, sizes.channels)
+            first = FromLatent(sizes.latent_dim, width, sizes.grid) if size == 4 else None
+            conv = first or EqualConv2d(widths[size // 2], width, 3, resample="up")
+            self.blocks[str(size)] = GeneratorBlock(conv, width, sizes.channels)
 
     def features(self, size: int, x: Tensor | None, ws: Tensor, noise: list[Tensor]) -> Tensor:
         """See growing.Generator."""

@@ -56,9 +56,9 @@ def _check(found: dict[str, Any], wanted: dict[str, Any]) -> None:
         if found[key] != wanted[key]:
             raise InputError(f"train.init_from has {key} {found[key]!r}; allowed in this run: {wanted[key]!r}")
     for key in ("grid", "labels"):
-        own, other = (list(model.get(key, [])) for model in (wanted, found))
-        if own != other:
-            raise InputError(f"train.init_from has {key} {other!r}; allowed in this run: {own!r}")
+        here, there = (list(model.get(key, [])) for model in (wanted, found))
+        if here != there:
+            raise InputError(f"train.init_from has {key} {there!r}; allowed in this run: {here!r}")
     if found["resolution"] > wanted["resolution"]:
         raise InputError(f"train.init_from draws {found['resolution']}²; allowed: at most {wanted['resolution']}²")
     for size in resolutions(found["resolution"]):
