@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from components.cluster import beside, cluster
-from components.config import InputError, Params, load_params
+from components.config import Params, load_params
 from components.data.dataset import ImageSet
 from components.data.files import replacing, write_json
 from components.data.node_cache import project_files
@@ -26,12 +26,11 @@ def main() -> None:
     """Reads data/shards; trains in runs/<run key>; writes models/candidate and reports/history."""
     params = load_params()
     data = ImageSet.open(SHARDS, "train")
-    if data.shape[3] != 3:
-        raise InputError(f"preprocess.channels is {data.shape[3]}; allowed for train.arch {params.train.arch}: 3")
     key = run_key(params.train, data.digest)
     run, target = Path("runs", key).resolve(), params.train.total_kimg
-    reached = images_shown(run)
-    print(f"run {key}: {reached / 1000:g} of {target:g} kimg, {len(data)} images of {data.shape[2]}x{data.shape[1]}")
+    reached, alpha = images_shown(run), " with alpha" if data.shape[3] == 4 else ""
+    size = f"{data.shape[2]}x{data.shape[1]}{alpha}"
+    print(f"run {key}: {reached / 1000:g} of {target:g} kimg shown, {len(data)} images of {size}")
     check_target(reached, params.train, max(data.shape[1:3]))
     bench = Bench.build(params.evaluate, SHARDS, gpus=params.execution.device != "cpu")
     fetch(run, params.train, data, registry.resolve)

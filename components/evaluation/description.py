@@ -25,6 +25,7 @@ from components.evaluation.features import ALPHA, ExtractorSpec, load_extractor
 from components.evaluation.memorisation import LAYOUT, layout
 from components.executor import Spread, inline
 from components.generation.paths import EPSILON, path_pairs
+from components.models.pixels import levels
 
 Float32 = npt.NDArray[np.float32]
 BATCH = 64
@@ -73,8 +74,7 @@ class Look:
     def steps(self, source: Generated, seeds: Indices) -> Float64:
         """‖f(here) - f(there)‖² / ε² of one batch of path pairs, [B]."""
         here, there = (
-            self.extractor().features((images.clamp(-1, 1) + 1) * 127.5)
-            for images in path_pairs(source.generator(), seeds.tolist())
+            self.extractor().features(levels(images)) for images in path_pairs(source.generator(), seeds.tolist())
         )
         squares: Float64 = ((here - there).double().square().sum(1) / EPSILON**2).cpu().numpy()
         return squares

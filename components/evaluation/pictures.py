@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from components.data.images import Uint8, grid
+from components.data.images import Uint8, grid, premultiplied
 from components.evaluation.memorisation import NEIGHBOURS, Bool, Memorisation
 
 PAGE_WIDTH = 720  # pixels, about
@@ -131,7 +131,7 @@ def frames(paths: Sequence[Path]) -> bytes:
 def _frame(path: Path) -> Image.Image:
     """A page about PAGE_WIDTH wide: enlarged by a whole factor, or reduced."""
     with Image.open(path) as opened:
-        picture = Image.fromarray(on_checker(np.asarray(opened)[None])[0])
+        picture = Image.fromarray(on_checker(premultiplied(np.asarray(opened))[None])[0])
     if picture.width > PAGE_WIDTH:
         return picture.resize((PAGE_WIDTH, round(picture.height * PAGE_WIDTH / picture.width)), Image.Resampling.BOX)
     scale = max(1, round(PAGE_WIDTH / picture.width))

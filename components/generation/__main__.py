@@ -1,4 +1,4 @@
-"""A page of creatures: python -m components.generation --model models:/bestiary-generator@challenger --out grid.png"""
+"""A page or a sheet of creatures: python -m components.generation --model models:/bestiary-generator@challenger"""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import NoReturn
 
 from components.config import InputError
-from components.data.images import grid, save_png
+from components.data.images import grid, save_png, straight
 from components.generation.sampler import load_generator, parse_seeds, sample
+from components.generation.sheet import save_sheet
 
 
 class _Parser(argparse.ArgumentParser):
@@ -28,6 +29,9 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--label", default="", help="of all images (default: one drawn for each)")
     parser.add_argument("--out", type=Path, default=Path("grid.png"), help="the PNG to write (default: grid.png)")
     parser.add_argument("--columns", type=int, help="images a row (default: about square)")
+    parser.add_argument(
+        "--sheet", action="store_true", help="a sprite sheet: no gaps, and a JSON of the sprites' places beside the PNG"
+    )
     return parser.parse_args(argv)
 
 
@@ -53,13 +57,19 @@ def main(argv: list[str] | None = None) -> None:
     arguments = _arguments(argv)
     _check(arguments)
     seeds = parse_seeds(arguments.seeds)
+    if arguments.sheet and len(set(seeds)) < len(seeds):
+        raise InputError(f"--seeds is {arguments.seeds}; allowed with --sheet: each seed once, as it names a sprite")
     images = sample(load_generator(_folder(arguments.model)), seeds, arguments.psi, arguments.label)
     columns = arguments.columns or math.ceil(math.sqrt(len(seeds)))
+    written = str(arguments.out)
     try:
-        save_png(arguments.out, grid(images, columns))
+        if arguments.sheet:
+            written += f" and {save_sheet(arguments.out, images, seeds, columns)}"
+        else:
+            save_png(arguments.out, straight(grid(images, columns)))
     except OSError as error:
         raise InputError(f"--out {arguments.out}: {error.strerror}") from None
-    print(f"{arguments.out}: {len(seeds)} images at psi {arguments.psi:g}")
+    print(f"{written}: {len(seeds)} images at psi {arguments.psi:g}")
 
 
 if __name__ == "__main__":

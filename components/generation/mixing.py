@@ -24,8 +24,8 @@ def style_mixing(
 ) -> npt.NDArray[np.uint8]:
     """A page of (R + 1) × (K + 1) images for grid(page, K + 1).
 
-    The top row shows the seeds of the columns, the left column those of the rows, the corner is white. All pictures
-    share one noise, so that they differ by their styles alone.
+    The top row shows the seeds of the columns, the left column those of the rows, the corner is empty: white, or
+    transparent. All pictures share one noise, so that they differ by their styles alone.
 
     Args:
         rows: R seeds, whose styles fill the first COARSE_LAYERS layers.
@@ -40,7 +40,7 @@ def style_mixing(
     coarse, fine = (_styles(generator, seeds, psi) for seeds in (rows, columns))
     mixed = [torch.cat([row[:COARSE_LAYERS].expand(len(fine), -1, -1), fine[:, COARSE_LAYERS:]], 1) for row in coarse]
     top = _draw(generator, fine)
-    corner = np.full_like(top[:1], 255)
+    corner = np.full_like(top[:1], 255 if generator.channels == 3 else 0)
     lines = [corner, top]
     for row, styles in zip(coarse, mixed, strict=True):
         lines += [_draw(generator, row[None]), _draw(generator, styles)]

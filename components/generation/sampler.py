@@ -22,6 +22,7 @@ from torch import Tensor
 from components.config import InputError
 from components.data.files import write_json
 from components.models import Generator, build_generator
+from components.models.pixels import pixels
 
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "generator.safetensors"
 BATCH = 64
@@ -110,9 +111,9 @@ def _sample_batch(generator: Generator, seeds: Sequence[int], psi: float, label:
 
 
 def to_uint8(images: Tensor) -> npt.NDArray[np.uint8]:
-    """[N, C, H, W] in [-1, 1] to uint8 [N, H, W, C], rounded and clamped."""
-    levels = (images.float() + 1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
-    return levels.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+    """[N, C, H, W] in [-1, 1] to uint8 [N, H, W, C], rounded and clamped; premultiplied where there is alpha."""
+    array: npt.NDArray[np.uint8] = pixels(images).cpu().numpy()
+    return array
 
 
 def parse_seeds(text: str) -> list[int]:

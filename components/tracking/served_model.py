@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import base64
-import io
 from pathlib import Path
 from typing import Any
 
 import pandas as pd  # type: ignore[import-untyped]
 from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel
-from PIL import Image
 
+from components.data.images import encode_png, straight
 from components.generation.sampler import load_generator, sample
 
 
@@ -31,21 +30,15 @@ class CreatureGenerator(PythonModel):  # type: ignore[misc]
             params: {"psi": 0 to 1, "label": one that the model knows, or "" for one drawn for each seed}.
 
         Returns:
-            [{"seed": 3, "png": base64 text}, …]
+            [{"seed": 3, "png": base64 text}, …], with straight alpha where the model draws transparent pictures
         """
         psi = params["psi"]
         if not 0 <= psi <= 1:
             raise ValueError(f"psi is {psi}; allowed: 0 to 1")
         seeds = [int(seed) for seed in model_input["seed"]]
         images = sample(self.generator, seeds, psi, params["label"])
-        return [{"seed": seed, "png": _base64_png(image)} for seed, image in zip(seeds, images, strict=True)]
-
-
-def _base64_png(image: Any) -> str:
-    """[H, W, 3 or 4] as text."""
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, format="PNG")
-    return base64.b64encode(buffer.getvalue()).decode("ascii")
+        pngs = (base64.b64encode(encode_png(straight(image))).decode("ascii") for image in images)
+        return [{"seed": seed, "png": png} for seed, png in zip(seeds, pngs, strict=True)]
 
 
 set_model(CreatureGenerator())

@@ -23,6 +23,7 @@ from components.config import Train
 from components.data.dataset import ImageSet, batch_indices
 from components.models import Phase
 from components.models.layers import downsample, upsample
+from components.models.pixels import pixels
 from components.training.ema import settle
 from components.training.feed import feed
 from components.training.players import Players
@@ -104,8 +105,8 @@ class Trainer:
         Reals are at the growth phase's resolution and faded as fakes are.
         """
         chosen = batch_indices(seed=self.config.seed, nimg=self.nimg, batch=phase.batch, count=len(self.data))
-        pixels = self._images(np.array_split(chosen, self.world)[self.rank])
-        images = pixels.permute(0, 3, 1, 2).float() / 127.5 - 1
+        stored = self._images(np.array_split(chosen, self.world)[self.rank])
+        images = stored.permute(0, 3, 1, 2).float() / 127.5 - 1
         if self.config.mirror:
             mirrored = torch.rand(phase.batch, 1, 1, 1, device=self.device, generator=random) < 0.5
             images = torch.where(mirrored.chunk(self.world)[self.rank], images.flip(3), images)
@@ -169,8 +170,7 @@ class Trainer:
         labels = average.draw_labels([random] * count)
         average.growth = (phase.resolution, phase.alpha)
         images = average.synthesis(average.truncate(average.to_w(z, labels), GRID_PSI), noise)
-        pixels = ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
-        array: NDArray[np.uint8] = pixels.permute(0, 2, 3, 1).cpu().numpy()
+        array: NDArray[np.uint8] = pixels(images).cpu().numpy()
         return array
 
     def state(self) -> State:

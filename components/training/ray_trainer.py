@@ -25,7 +25,7 @@ from components.cluster import Share
 from components.config import InputError, Params
 from components.data.dataset import ImageSet
 from components.data.files import replacing
-from components.data.images import grid, save_png
+from components.data.images import grid, save_png, straight
 from components.data.node_cache import cache_folder, local_shards
 from components.generation.sampler import save_generator
 from components.training import initial, state
@@ -142,7 +142,7 @@ def _put_aside(saved: State, folder: Path) -> None:
 
 def _write(run: Path, tick: Tick) -> None:
     """A tick's grid, then its line: a line in metrics.jsonl always has its picture."""
-    save_png(run / "grids" / f"{int(tick.record['nimg']):09d}.png", grid(tick.grid, GRID[1]))
+    save_png(run / "grids" / f"{int(tick.record['nimg']):09d}.png", straight(grid(tick.grid, GRID[1])))
     _append(run / "metrics.jsonl", tick.record)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from components.data.images import save_png
+from components.data.images import save_png, straight
 from components.evaluation import pictures as pages
 from components.evaluation.intervals import share
 from components.evaluation.memorisation import Memorisation, Nearest
@@ -124,5 +124,5 @@ def test_a_film_stays_small(tmp_path, monkeypatch):
 
 def test_a_film_of_one_picture_with_alpha(tmp_path):
     half = np.tile(np.uint8([40, 40, 40, 128]), (16, 16, 1))
-    _, film = film_of(tmp_path, 1, lambda _: half)
+    _, film = film_of(tmp_path, 1, lambda _: straight(half))
     np.testing.assert_array_equal(np.asarray(film.convert("RGB"))[::45, ::45], on_checker(half[None])[0])

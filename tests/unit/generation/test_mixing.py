@@ -10,10 +10,21 @@ from components.models import build_generator
 
 @pytest.fixture(scope="module")
 def generator():
-    config = {"arch": "stylegan", "channel_base": 128, "channel_max": 16, "channels": 3}
+    return make(channels=3)
+
+
+def make(channels):
+    config = {"arch": "stylegan", "channel_base": 128, "channel_max": 16, "channels": channels}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return build_generator({"format": 1, "resolution": 16, "latent_dim": 8, **config}).eval()
+
+
+def test_a_transparent_page_has_a_transparent_corner():
+    page = style_mixing(make(channels=4), rows=[1], columns=[2], psi=1.0)
+    assert page.shape == (4, 16, 16, 4)
+    assert not page[0].any()
+    assert page[1:, ..., 3].any()
 
 
 def test_page(generator):

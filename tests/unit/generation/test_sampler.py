@@ -38,12 +38,6 @@ def folder(tmp_path_factory) -> Path:
     return path
 
 
-def test_pixels_from_values():
-    values = torch.tensor([-1.0, 1.0, 0.0, -3.0, 3.0, -1 + 0.6 / 127.5]).reshape(1, 1, 2, 3)
-    expected = np.array([0, 255, 128, 0, 255, 1], np.uint8).reshape(1, 2, 3, 1)
-    np.testing.assert_array_equal(to_uint8(values), expected)
-
-
 def test_colours_come_last():
     red = torch.tensor([1.0, -1.0, -1.0]).reshape(1, 3, 1, 1).expand(2, 3, 4, 5)
     pixels = to_uint8(red)

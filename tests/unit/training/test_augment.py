@@ -20,8 +20,10 @@ def rng(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-def noise(count, size, dtype=torch.float32, seed=0):
-    return torch.randn(count, 3, size, size, generator=rng(seed), dtype=torch.float64).to(dtype)
+def noise(count, size, dtype=torch.float32, seed=0, channels=3):
+    """[count, channels, H, W], with (H, W) or a square's side as size."""
+    height, width = size if isinstance(size, tuple) else (size, size)
+    return torch.randn(count, channels, height, width, generator=rng(seed), dtype=torch.float64).to(dtype)
 
 
 def only(count, numbers):
@@ -48,7 +50,7 @@ def at_random(count, *names, p=1.0):
 # ── ADA against the paper's own composition ───────────────────────────────────────────────────────────────────────────
 
 
-def paper(row, p, size):
+def paper(row, p, height, width):
     """The forward map of pixels (x, y, 1) and that of colours (r, g, b, 1), one matrix after another."""
     gates, numbers = row[: len(_TRANSFORMS)], dict(zip(_NUMBERS, row[len(_TRANSFORMS) :], strict=True))
     p_of = {"pre-rotation": 1 - math.sqrt(1 - p), "post-rotation": 1 - math.sqrt(1 - p)}
@@ -66,19 +68,21 @@ def paper(row, p, size):
     def rotation(angle):
         return place([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
 
-    centre, scale, stretch = (size - 1) / 2, 2 ** (0.2 * normal["scale"]), 2 ** (0.2 * normal["anisotropy"])
+    sides, unit = {"": width, " y": height}, math.pi / 2 if height == width else math.pi
+    centre = np.array([width - 1, height - 1]) / 2
+    scale, stretch = 2 ** (0.2 * normal["scale"]), 2 ** (0.2 * normal["anisotropy"])
     geometry = np.eye(3)
     for step in (
-        place(np.eye(2), (-centre, -centre)),
+        place(np.eye(2), -centre),
         place(np.diag([-1 if uniform["x-flip"] > 0 else 1, 1])),
-        rotation(math.pi / 2 * math.floor(2 * uniform["quarter turns"])),
-        place(np.eye(2), [round(0.125 * size * uniform[f"integer translation{axis}"]) for axis in ("", " y")]),
+        rotation(unit * math.floor(2 * uniform["quarter turns"])),
+        place(np.eye(2), [round(0.125 * s * uniform[f"integer translation{axis}"]) for axis, s in sides.items()]),
         place(np.diag([scale, scale])),
         rotation(math.pi * uniform["pre-rotation"]),
         place(np.diag([stretch, 1 / stretch])),
         rotation(math.pi * uniform["post-rotation"]),
-        place(np.eye(2), [0.125 * size * normal[f"fractional translation{axis}"] for axis in ("", " y")]),
-        place(np.eye(2), (centre, centre)),
+        place(np.eye(2), [0.125 * s * normal[f"fractional translation{axis}"] for axis, s in sides.items()]),
+        place(np.eye(2), centre),
     ):
         geometry = step @ geometry
 
@@ -99,33 +103,34 @@ def paper(row, p, size):
 
 
 def warp(image, geometry):
-    """image [3, S, S] under a forward map of (x, y, 1), by scipy."""
+    """image [C, H, W] under a forward map of (x, y, 1), by scipy."""
     inverse = np.linalg.inv(geometry)
     rows = inverse[[1, 0, 2]][:, [1, 0, 2]]  # scipy's order is (y, x)
     return np.stack([ndimage.affine_transform(channel, rows, order=1, mode="reflect") for channel in image])
 
 
-@pytest.mark.parametrize("size", [7, 16])
+@pytest.mark.parametrize("size", [(7, 7), (16, 16), (12, 16), (16, 12), (48, 64)])
 @pytest.mark.parametrize("p", [0.3, 0.8, 1.0])
 def test_ada_is_the_papers_composition_warped_by_scipy(p, size):
     images, draws = noise(12, size, torch.float64), draw(12, rng(1), CPU)
     out = augment("ada", images, draws, torch.tensor(p)).numpy()
     for image, row, got in zip(images.numpy(), draws.double().numpy(), out, strict=True):
-        geometry, colour = paper(row, p, size)
+        geometry, colour = paper(row, p, *size)
         expected = np.tensordot(colour[:3, :3], warp(image, geometry), 1) + colour[:3, 3, None, None]
         np.testing.assert_allclose(got, expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("size", [(16, 16), (12, 20)])
 @pytest.mark.parametrize("name", GEOMETRIC)
-def test_each_geometric_transform_alone_is_scipys_warp(name):
+def test_each_geometric_transform_alone_is_scipys_warp(name, size):
     """Without the others, so that a mistake in one is not another's excuse; numbers of either sign."""
-    images = noise(4, 16, torch.float64)
+    images = noise(4, size, torch.float64)
     draws = only(
         4, {name: [0.03, 0.3, 0.7, 0.94], f"{name} y" if f"{name} y" in _NUMBERS else name: [0.9, 0.2, 0.6, 0.1]}
     )
     out = augment("ada", images, draws, HALF).numpy()
     for image, row, got in zip(images.numpy(), draws.double().numpy(), out, strict=True):
-        geometry, colour = paper(row, 0.5, 16)
+        geometry, colour = paper(row, 0.5, *size)
         assert (colour == np.eye(4)).all()
         np.testing.assert_allclose(got, warp(image, geometry), atol=1e-6)
 
@@ -141,8 +146,9 @@ def moved(images, right, down):
 
 
 @pytest.mark.parametrize("size", [8, 64, 256])
-def test_flip_quarter_turn_and_whole_pixels_are_exact(size):
-    images, pixels = noise(2, size), size // 8
+@pytest.mark.parametrize("channels", [3, 4])
+def test_flip_quarter_turn_and_whole_pixels_are_exact(size, channels):
+    images, pixels = noise(2, size, channels=channels), size // 8
     flip = {"x-flip": 0.9}
     assert torch.equal(augment("ada", images, only(2, flip), HALF), images.flip(3))
     assert torch.equal(augment("ada", images, only(2, {"x-flip": 0.1}), HALF), images)
@@ -155,10 +161,33 @@ def test_flip_quarter_turn_and_whole_pixels_are_exact(size):
         assert torch.equal(augment("ada", images, all_three, HALF), expected)
 
 
+def test_what_is_not_square_is_turned_by_half_turns_exactly():
+    images = noise(2, (32, 64))
+    for number, half in ((0.1, False), (0.3, True), (0.6, False), (0.9, True)):
+        turned = images.flip(2, 3) if half else images
+        assert torch.equal(augment("ada", images, only(2, {"quarter turns": number}), HALF), turned)
+    both = only(2, {"integer translation": 0.999, "integer translation y": 0.999})
+    expected = np.pad(images.numpy(), ((0, 0), (0, 0), (4, 0), (8, 0)), mode="symmetric")[:, :, :32, :64]
+    assert torch.equal(augment("ada", images, both, HALF), torch.from_numpy(expected))
+
+
+def test_a_disc_in_an_oblong_stays_a_disc():
+    """Turned and scaled about the middle; a turn of the [-1, 1] square would shear it into an ellipse."""
+    y, x = np.mgrid[:48, :64]
+    squares = (x - 31.5) ** 2 + (y - 23.5) ** 2
+    disc = torch.from_numpy((squares < 15**2) * 2.0 - 1).expand(8, 3, -1, -1)
+    turns = {"pre-rotation": torch.linspace(0.05, 0.95, 8), "scale": 0.3}
+    smaller = squares < (15 * 2 ** (0.2 * stats.norm.ppf(0.3))) ** 2
+    for image in augment("ada", disc.clone(), only(8, turns), HALF).numpy():
+        wrong = ((image[0] > 0) != smaller) & (squares < 24**2)  # reflections come in farther out
+        assert wrong.sum() < 0.04 * smaller.sum()
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
-def test_p_0_gives_the_images_back(dtype, memory_format):
-    images = noise(64, 32, dtype).contiguous(memory_format=memory_format)
+@pytest.mark.parametrize("channels", [3, 4])
+def test_p_0_gives_the_images_back(dtype, memory_format, channels):
+    images = noise(64, 32, dtype, channels=channels).contiguous(memory_format=memory_format)
     draws = draw(64, rng(), CPU)
     draws[0, : len(_TRANSFORMS)] = 0
     out = augment("ada", images, draws, torch.tensor(0.0))
@@ -322,9 +351,11 @@ def test_colours_are_distributed_as_in_the_paper():
 # ── Derivatives ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.parametrize("channels", [3, 4])
 @pytest.mark.parametrize("kind", KINDS)
-def test_it_is_differentiable_twice(kind):
-    images, draws = noise(2, 5, torch.float64).requires_grad_(), draw(2, rng(3), CPU)
+def test_it_is_differentiable_twice(kind, channels):
+    images = (0.7 * noise(2, (5, 4), torch.float64, channels=channels)).requires_grad_()
+    draws = draw(2, rng(3), CPU)
 
     def cubed(x):
         """Linear maps have no second derivative of their own."""
@@ -349,10 +380,11 @@ def test_r1_before_augmentation_reaches_the_discriminators_weights(kind):
     torch.testing.assert_close(got, expected.detach(), rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize("channels", [3, 4])
 @pytest.mark.parametrize("kind", KINDS)
-def test_nothing_depends_on_values(kind):
+def test_nothing_depends_on_values(kind, channels):
     """The meta device has none: reading one raises."""
-    images, draws, p = (torch.empty(shape, device="meta") for shape in ((4, 3, 8, 8), (4, DRAWS), ()))
+    images, draws, p = (torch.empty(shape, device="meta") for shape in ((4, channels, 8, 8), (4, DRAWS), ()))
     out = augment(kind, images.requires_grad_(), draws, p)
     assert out.shape == images.shape
     assert torch.autograd.grad(out.sum(), images)[0].shape == images.shape
@@ -363,25 +395,25 @@ def test_nothing_depends_on_values(kind):
 
 
 def diffaugmented(image, row):
-    """image [3, S, S] pixel by pixel."""
-    size = image.shape[-1]
+    """image [3, H, W] pixel by pixel."""
+    sides = image.shape[1:]
     image = image + (row[0] - 0.5)
     grey = image.mean(0)
     image = grey + (image - grey) * 2 * row[1]
     image = image.mean() + (image - image.mean()) * (row[2] + 0.5)
-    farthest, cutout = round(size / 8), (size + 1) // 2
-    down, right = (int(number * (2 * farthest + 1)) - farthest for number in row[3:5])
-    top, left = (int(number * (size + 1 - cutout % 2)) - cutout // 2 for number in row[5:7])
+    farthest, cutout = [round(side / 8) for side in sides], [(side + 1) // 2 for side in sides]
+    down, right = (int(row[3 + a] * (2 * farthest[a] + 1)) - farthest[a] for a in (0, 1))
+    top, left = (int(row[5 + a] * (sides[a] + 1 - cutout[a] % 2)) - cutout[a] // 2 for a in (0, 1))
     out = np.zeros_like(image)
-    for i in range(size):
-        for j in range(size):
-            cut = top <= i < top + cutout and left <= j < left + cutout
-            if 0 <= i - down < size and 0 <= j - right < size and not cut:
+    for i in range(sides[0]):
+        for j in range(sides[1]):
+            cut = top <= i < top + cutout[0] and left <= j < left + cutout[1]
+            if 0 <= i - down < sides[0] and 0 <= j - right < sides[1] and not cut:
                 out[:, i, j] = image[:, i - down, j - right]
     return out
 
 
-@pytest.mark.parametrize("size", [6, 16])
+@pytest.mark.parametrize("size", [(6, 6), (16, 16), (6, 9), (24, 16)])
 def test_diffaugment_is_its_loops(size):
     images, draws = noise(40, size, torch.float64), draw(40, rng(2), CPU)
     draws[0], draws[1] = 0, 1 - 2**-24

@@ -137,6 +137,16 @@ def test_training_moves_the_generator_towards_the_data(data):
     assert distance() < before / 2
 
 
+def test_sample_grids_of_rgba_have_no_colour_above_its_alpha():
+    random = np.random.default_rng(0)
+    alpha = random.integers(0, 256, (50, 16, 16, 1))
+    images = np.concatenate([random.integers(0, alpha + 1, (50, 16, 16, 3)), alpha], axis=3).astype(np.uint8)
+    (tick, *_) = finish(Trainer(TINY, ImageSet([images], "digest"), CPU))
+    assert tick.grid.shape == (32, 16, 16, 4)
+    assert (tick.grid[..., :3] <= tick.grid[..., 3:]).all()
+    assert tick.grid[..., :3].std() > 1
+
+
 def test_a_loss_that_is_not_finite_ends_the_run(data):
     trainer = Trainer(TINY, data, CPU)
     trainer.players.discriminator.blocks["4"].logit.bias.data.fill_(float("nan"))
