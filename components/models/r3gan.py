@@ -132,7 +132,13 @@ def _blocks(width: int, stages: int) -> list[nn.Module]:
 
 
 class Generator(interface.Generator):
-    """A learned 4×4 basis scaled by z, stages from 4² to the resolution, and a 1×1 convolution to the image."""
+    """A learned 4×4 basis scaled by z, stages from 4² to the resolution, and a 1×1 convolution to the image.
+
+    The image is nearly proportional to z: a shorter z is a paler picture, half transparent where there is alpha. So
+    truncation leaves z as it is.
+    """
+
+    truncated_layers = 0
 
     def __init__(self, sizes: interface.Sizes) -> None:
         w_dim = 2 * sizes.latent_dim if sizes.labels else sizes.latent_dim
