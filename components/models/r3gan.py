@@ -153,11 +153,6 @@ class Generator(interface.Generator):
             self.stages[str(size)] = nn.Sequential(*first, *_blocks(width, len(widths)))
         self.to_image = Pointwise(widths[sizes.resolution], sizes.channels)
 
-    def truncate(self, w: Tensor, psi: float, cutoff: int | None = None) -> Tensor:
-        """As interface.Generator's, but a label's vector stays what it is."""
-        ws = super().truncate(w, psi, cutoff)
-        return torch.cat([ws[..., : self.latent_dim], w[:, None, self.latent_dim :]], dim=2)
-
     def synthesis(
         self, ws: Tensor, noise: list[Tensor], *, resolution: int | None = None, alpha: float = 1.0
     ) -> Tensor:

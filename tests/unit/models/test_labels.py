@@ -70,12 +70,25 @@ def test_stylegan2_projects_on_the_mapped_embedding():
     torch.testing.assert_close(logits, (vectors[0] * wanted).sum(1) / 4)
 
 
-def test_r3gan_adds_the_label_to_z_and_keeps_it_when_truncated():
+def test_r3gan_adds_the_label_to_z():
     generator = build("r3gan")[0]
     z, labels = torch.randn(4, 8), torch.tensor([2, 0, 1, 1])
-    vectors = generator.mapping.embedding[labels]
-    ws = generator.truncate(generator.to_w(z, labels), 0.5)
-    torch.testing.assert_close(ws[:, 0], torch.cat([0.5 * z, vectors], dim=1))
+    w = torch.cat([z, generator.mapping.embedding[labels]], dim=1)
+    torch.testing.assert_close(generator.to_w(z, labels), w)
+    expected = F.linear(w, generator.scale)[:, :, None, None] * generator.basis
+    given = []
+    generator.stages["4"].register_forward_pre_hook(lambda module, args: given.append(args[0]))
+    generator.synthesis(w[:, None], [])
+    torch.testing.assert_close(given[0], expected)
+
+
+def test_r3gan_projects_on_the_embedding():
+    discriminator = build("r3gan")[1]
+    features, labels, images = [], torch.tensor([2, 0, 1, 1]), torch.randn(4, 3, 16, 16)
+    discriminator.stages["4"].register_forward_hook(lambda module, given, made: features.append(made))
+    logits = discriminator(images, labels=labels)
+    vectors = (features[0] * discriminator.basis).sum((2, 3)) @ discriminator.logit.T
+    torch.testing.assert_close(logits, (vectors * discriminator.embedding[labels]).sum(1) / math.sqrt(8))
 
 
 @pytest.mark.parametrize("arch", WITH_LABELS)
