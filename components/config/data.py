@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from components.config.checks import MAX_RESOLUTION, MIN_RESOLUTION, check, choice, is_resolution
 
 ASPECTS = ("1:1", "4:3", "3:4")
+MIN_CARD = 32  # pixels of the longer side, so that the shorter one too is a multiple of 8, which evaluation counts in
 _COLOUR = "#[0-9a-fA-F]{6}"
 
 
@@ -49,7 +50,7 @@ class Preprocess:
             self.resolution,
             f"a power of two from {MIN_RESOLUTION} to {MAX_RESOLUTION}",
         )
-        choice("preprocess.aspect", self.aspect, ASPECTS)
+        choice("preprocess.aspect", self.aspect, ASPECTS if self.resolution >= MIN_CARD else ASPECTS[:1])
         check(self.channels in (3, 4), "preprocess.channels", self.channels, "3, 4")
         check(
             re.fullmatch(rf"border|{_COLOUR}( {_COLOUR})*", self.background) is not None,

@@ -177,6 +177,43 @@ def test_cropping_takes_the_centre_square():
     assert (transparent(fitted(planes_of(image), 16, shape="crop")) == (10, 20, 30, 255)).all()
 
 
+@pytest.mark.parametrize(
+    ("size", "aspect", "choices", "box"),
+    [
+        ((8, 6), "4:3", {}, (0, 0, 32, 24)),
+        ((8, 8), "4:3", {}, (4, 0, 28, 24)),
+        ((8, 2), "4:3", {}, (0, 8, 32, 16)),
+        ((6, 8), "3:4", {}, (0, 0, 24, 32)),
+        ((8, 8), "3:4", {}, (0, 4, 24, 28)),
+        ((8, 6), "4:3", {"margin": 0.125}, (5, 4, 26, 20)),
+    ],
+)
+def test_a_frame_that_is_not_square_is_filled_on_one_side(size, aspect, choices, box):
+    """Of the last one 24 × 16 are free between the margins: 8 × 6 fills their height, and 21⅓ of the width are 21."""
+    frame = transparent(fitted(planes_of(Image.new("RGBA", size, (10, 20, 30, 255))), 32, aspect=aspect, **choices))
+    assert frame.shape[:2] == ((24, 32) if aspect == "4:3" else (32, 24))
+    left, top, right, bottom = box
+    expected = np.zeros_like(frame)
+    expected[top:bottom, left:right] = (10, 20, 30, 255)
+    np.testing.assert_array_equal(frame, expected)
+
+
+def test_cropping_takes_the_centre_of_the_frames_proportions():
+    image = Image.new("RGBA", (20, 60), (9, 9, 9, 255))
+    image.paste((10, 20, 30, 255), (0, 17, 20, 43))
+    picture = transparent(fitted(planes_of(image), 32, shape="crop", aspect="3:4"))
+    assert picture.shape == (32, 24, 4)
+    assert (picture == (10, 20, 30, 255)).all()
+
+
+def test_pixel_art_fills_a_frame_by_whole_numbers():
+    picture = art(1, side=5)
+    planes = planes_of(Image.fromarray(picture))
+    frame = transparent(fit(planes, 1, replace(PARAMS, resolution=32, aspect="4:3")))
+    seen = np.where(picture[..., 3:] > 0, picture, 0)
+    np.testing.assert_array_equal(frame[2:22, 6:26], seen.repeat(4, 0).repeat(4, 1))
+
+
 def art(block, side=12):
     """Pixel art of `side` squares of `block` pixels: four colours and hard alpha."""
     numbers = np.random.default_rng(0).integers(0, 4, (side, side))
