@@ -127,6 +127,8 @@ def fit(planes: Planes, block: int, params: Preprocess) -> Planes:
         tall = height * inner_width >= width * inner_height
         inner, side = (inner_height, height) if tall else (inner_width, width)
         height, width = (max(1, (2 * pixels * inner + side) // (2 * side)) for pixels in (height, width))
+        if params.shape == "crop":
+            height, width = params.inner  # what was cut out has these proportions to half a pixel
         scaled = resample(planes, height, width, depth)
         np.minimum(scaled[:, :3], scaled[:, 3:], out=scaled[:, :3])  # Lanczos overshoots
     height, _, width = scaled.shape
@@ -141,8 +143,8 @@ def fit(planes: Planes, block: int, params: Preprocess) -> Planes:
 def _centre(planes: Planes, inner: tuple[int, int]) -> Planes:
     """The largest part in the middle that has the proportions of `inner`, height and width."""
     height, _, width = planes.shape
-    rows = max(1, min(height, width * inner[0] // inner[1]))
-    columns = max(1, min(width, height * inner[1] // inner[0]))
+    rows = min(height, (2 * width * inner[0] + inner[1]) // (2 * inner[1]))
+    columns = min(width, (2 * height * inner[1] + inner[0]) // (2 * inner[0]))
     top, left = (height - rows) // 2, (width - columns) // 2
     return planes[top : top + rows, :, left : left + columns]
 
