@@ -14,6 +14,7 @@ from components.config import Train
 from components.models import interface
 from components.models.batch_norm import BatchNorm
 from components.models.second_order import LEAK
+from components.models.strided import double, halve
 
 DEVIATION = 0.02  # of all weights, at first
 BETA1, BETA2 = 0.5, 0.999  # Adam's
@@ -44,7 +45,7 @@ class Up(nn.Module):
         self.weight = _kernel(width_in, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.conv_transpose2d(x, self.weight.to(x.dtype), stride=2, padding=1)
+        return double(x, self.weight.to(x.dtype))
 
 
 class Down(nn.Module):
@@ -55,7 +56,7 @@ class Down(nn.Module):
         self.weight = _kernel(width, width_in)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.conv2d(x, self.weight.to(x.dtype), stride=2, padding=1)
+        return halve(x, self.weight.to(x.dtype))
 
 
 class ToLogit(nn.Module):

@@ -104,13 +104,15 @@ def test_a_model_of_another_arch_is_refused(trained):
     assert "error: train.init_from has arch 'stylegan2'; allowed in this run: 'r3gan'" in done.stdout
 
 
-def test_r3gan_is_measured_and_registered_alike(trained):
-    trained.set({"preprocess.resolution": 16, "train.init_from": "", "train.arch": "r3gan", "train.gamma": 1.0})
-    trained.set({"train.learning_rate": 0.0002})
+@pytest.mark.parametrize("arch", ["r3gan", "dcgan", "progan"])
+def test_archs_without_styles_are_measured_and_registered_alike(trained, arch):
+    trained.set({"preprocess.resolution": 16, "train.init_from": "", "train.arch": arch, "train.gamma": 1.0})
+    trained.set({"train.learning_rate": 0.0002, "train.progan.stable_kimg": 0.03, "train.progan.fade_kimg": 0.03})
     stage(trained, "preprocess", "train", "evaluate", "register")
-    assert read(trained.path / "models/candidate/config.json")["arch"] == "r3gan"
+    assert read(trained.path / "models/candidate/config.json")["arch"] == arch
     assert not (trained.path / "reports/pictures/mixing.png").exists()  # it has no styles
     generator = load_generator(trained.path / "models/candidate")
-    drawn = page(trained, "models:/bestiary-generator/2")
+    drawn = page(trained, "models:/bestiary-generator@challenger")
+    np.testing.assert_array_equal(drawn, page(trained, str(trained.path / "models/candidate")))
     assert sample(generator, range(4)).shape == (4, 16, 16, 3)
     assert drawn.std() > 0
