@@ -35,8 +35,8 @@ def double(x: Tensor, weight: Tensor) -> Tensor:
 
 
 def _pays(x: Tensor, height: int, weight: Tensor) -> bool:
-    """On CPUs in float32; GPUs have kernels of their own."""
-    fits = height <= LARGEST and min(weight.shape[:2]) >= NARROWEST
+    """On CPUs in float32, for square maps; GPUs have kernels of their own."""
+    fits = height <= LARGEST and x.shape[2] == x.shape[3] and min(weight.shape[:2]) >= NARROWEST
     return fits and x.device.type == "cpu" and x.dtype == torch.float32
 
 

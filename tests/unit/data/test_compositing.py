@@ -200,7 +200,7 @@ def test_a_frame_that_is_not_square_is_filled_on_one_side(size, aspect, choices,
 
 def test_cropping_takes_the_centre_of_the_frames_proportions():
     image = Image.new("RGBA", (20, 60), (9, 9, 9, 255))
-    image.paste((10, 20, 30, 255), (0, 17, 20, 43))
+    image.paste((10, 20, 30, 255), (0, 16, 20, 44))
     picture = transparent(fitted(planes_of(image), 32, shape="crop", aspect="3:4"))
     assert picture.shape == (32, 24, 4)
     assert (picture == (10, 20, 30, 255)).all()

@@ -23,6 +23,15 @@ def test_images_have_the_proportions_of_the_grid(arch, grid):
     assert generator.synthesis(ws, noise).shape == images.shape
 
 
+def test_wide_networks_too():
+    """Wide enough for the strided convolutions that only square maps have."""
+    config = CONFIG | {"arch": "dcgan", "grid": [3, 4], "channel_base": 2048, "channel_max": 128}
+    images = torch.randn(2, 3, 24, 32)
+    assert build_discriminator(config)(images).shape == (2,)
+    generator = build_generator(config)
+    assert generator.synthesis(torch.randn(2, 1, 8), []).shape == images.shape
+
+
 @pytest.mark.parametrize("arch", ARCHS)
 def test_without_a_grid_it_is_square(arch):
     plain, square = (build_generator(CONFIG | {"arch": arch} | more) for more in ({}, {"grid": [4, 4]}))
