@@ -13,6 +13,7 @@ from components.evaluation.bench import Bench
 from components.evaluation.history import write_history
 from components.evaluation.snapshots import Watch, catch_up, choose_best
 from components.tracking import registry, runs
+from components.training.alarms import Alarms
 from components.training.identity import check_target, code_digest, run_key, settings
 from components.training.initial import fetch
 from components.training.progress import following
@@ -38,21 +39,20 @@ def main() -> None:
         train(params, run, data.digest, bench)
     identity = {"run_key": key, "data_digest": data.digest, "code_digest": code_digest()}
     catch_up(run, bench)
-    with replacing(CANDIDATE) as folder:
+    with replacing(CANDIDATE) as folder, replacing(HISTORY) as history:
         nimg = choose_best(run, bench, folder) if params.evaluate.pick == "best" else export_last(run, folder)
         write_json(folder / "training.json", identity | {"nimg": nimg, "train": settings(params.train)})
-    with replacing(HISTORY) as folder:
-        write_history(folder, run, bench, until=nimg)
+        write_history(history, run, bench, until=nimg)
 
 
 def train(params: Params, run: Path, digest: str, bench: Bench) -> None:
     """Trains to the target under Ray, with a bar, snapshots measured beside it, and MLflow's curves kept up to date."""
-    mirror = runs.mirror(run.name, settings(params.train), digest, run)
+    alarms = Alarms(run, params.train.augment)
+    mirror = runs.mirror(run.name, settings(params.train), digest, run, alarms.tags)
     with cluster(params.execution) as share, beside(share) as submit:
         watch = Watch(run, bench, submit)
-        with following(run / "metrics.jsonl", params.train.total_kimg, watch.look, mirror):
+        with following(run, params.train.total_kimg, watch.look, alarms.announce, mirror, last=watch.finish):
             fit(Job(params=params, run=run, shards=SHARDS.resolve(), digest=digest, project=project_files()), share)
-        watch.finish()
 
 
 if __name__ == "__main__":

@@ -15,10 +15,12 @@ import numpy.typing as npt
 
 from components.config import Evaluate, InputError
 from components.evaluation.candidates import Generated, RealImages, Source
-from components.evaluation.description import Described, Look, describe, described_reals
+from components.evaluation.collapse import Collapse, collapse
+from components.evaluation.description import BATCH, Described, Look, describe, described_reals
 from components.evaluation.distances import Indices
 from components.evaluation.features import ExtractorSpec, find_extractor, metric_name
 from components.evaluation.intervals import Measured
+from components.evaluation.memorisation import Float32, layout
 from components.evaluation.metrics import KINDS, Reals, compare, covered, distance, frechet, prepare
 from components.executor import Spread, executor, inline
 
@@ -102,7 +104,11 @@ class Bench:
 
     def on_holdout(self, source: Source, spread: Spread = inline) -> Groups:
         """A generator's N images, seeds 0 to N - 1, against the holdout images."""
-        return self.against(("holdout",), describe(source, np.arange(self.samples), self.look, spread))
+        return self.against(("holdout",), self.sampled(source, spread))
+
+    def sampled(self, source: Source, spread: Spread = inline) -> Described:
+        """A generator's N images, seeds 0 to N - 1."""
+        return describe(source, np.arange(self.samples), self.look, spread)
 
     def described(self, split: str, spread: Spread = inline) -> Described:
         """All real images of a split."""
@@ -126,6 +132,11 @@ class Bench:
     def covered(self, found: Described) -> npt.NDArray[np.bool_]:
         """Which holdout images have a described image near them, [M]."""
         return covered(found.features, _prepared(self, "holdout")[0])
+
+    def collapse(self, found: Described) -> Collapse:
+        """Whether described images repeat each other or leave out much: against the train images set aside."""
+        labels = self.reals("holdout").images().named_labels()
+        return collapse(found.layouts, _layouts_aside(self), self.covered(found), labels)
 
     def _name(self, kind: str) -> str:
         return metric_name(kind, self.look.extractor())
@@ -175,3 +186,10 @@ def _prepared(bench: Bench, split: str) -> tuple[Reals, Reals | None]:
     if split == "train":
         found = found[bench.split().reference]
     return prepare(found.features), prepare(found.alpha) if found.alpha.shape[1] else None
+
+
+@lru_cache(maxsize=2)
+def _layouts_aside(bench: Bench) -> Float32:
+    """Of the train images set aside, [N, f]."""
+    aside, reals = bench.split().aside, bench.reals("train")
+    return np.concatenate([layout(reals(keys)) for keys in np.array_split(aside, -(-len(aside) // BATCH))])

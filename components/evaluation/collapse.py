@@ -65,6 +65,17 @@ class Collapse:
     def alarm(self) -> bool:
         return bool(self.reason)
 
+    @property
+    def intervals(self) -> dict[str, Measured]:
+        """What has one."""
+        return {"duplicates": self.duplicates, "spread": self.spread}
+
+    @property
+    def values(self) -> dict[str, float]:
+        """As metrics.json holds them."""
+        known = {name: measured.value for name, measured in self.intervals.items()}
+        return known | {"reach": self.reach, "alarm": int(self.alarm)}
+
 
 def collapse(
     samples: Float32, reals: Float32, covered: Bool | Sequence[bool] = (), labels: Sequence[str] = ()

@@ -12,7 +12,6 @@ import numpy as np
 
 from components.evaluation.bench import Bench, Groups, grouped
 from components.evaluation.candidates import Blurred, Generated, Untrained, mean_image
-from components.evaluation.collapse import collapse
 from components.evaluation.description import Described, describe, path_steps
 from components.evaluation.memorisation import Memorisation, memorisation, train_groups
 from components.evaluation.metrics import path_length
@@ -50,13 +49,12 @@ def evaluate(bench: Bench, folder: Path, spread: Spread) -> Report:
     source, look = Generated.at(folder, bench.gpus), bench.look
     seeds, split = np.arange(bench.samples), bench.split()
     train, holdout = (bench.described(name, spread) for name in ("train", "holdout"))
-    found, aside = describe(source, seeds, look, spread), train[split.aside]
+    found, aside = bench.sampled(source, spread), train[split.aside]
     floors = bench.against(SPLITS, aside)
     baselines = _baselines(bench, aside, folder, spread)
     alike = train_groups(bench.shards, len(train.layouts))
     copies = memorisation(found.layouts, train.layouts, holdout.layouts, alike)
-    labels = bench.reals("holdout").images().named_labels()
-    fallen = collapse(found.layouts, aside.layouts, bench.covered(found), labels)
+    fallen = bench.collapse(found)
     steps = path_steps(source, seeds[: min(len(seeds) // 2, PATHS)], look, spread)
     groups: Groups = {
         **bench.against(SPLITS, found),
@@ -64,12 +62,12 @@ def evaluate(bench: Bench, folder: Path, spread: Spread) -> Report:
         "holdout_baselines": {key: bench.distance("holdout", of) for key, of in baselines.items()},
         **grouped("path", {"perceptual_length": path_length(steps)}),
         **grouped("memorisation", {"share": copies.rate}),
-        **grouped("collapse", {"duplicates": fallen.duplicates, "spread": fallen.spread}),
+        **grouped("collapse", fallen.intervals),
         **grouped("labels", {label.name or "no label": label.covered for label in fallen.labels}),
         "counts": {"samples": bench.samples, "train": len(split.reference), "holdout": len(holdout.features)},
     }
     groups["memorisation"]["expected"] = copies.expected
-    groups["collapse"] |= {"reach": fallen.reach, "alarm": int(fallen.alarm)}
+    groups["collapse"] = fallen.values
     return Report(groups, copies, fallen.reason)
 
 

@@ -15,7 +15,7 @@ from components.evaluation.snapshots import lines
 
 CURVES = (
     *("kimg", "resolution", "alpha", "batch", "loss_g", "loss_d", "penalty", "path_length"),
-    *("sign_real", "sign_fake", "augment_p"),
+    *("sign_real", "sign_fake", "augment_p", "sample_std"),
 )
 
 

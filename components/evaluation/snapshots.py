@@ -40,7 +40,15 @@ def examine(exam: Exam) -> dict[str, Any]:
     source = Generated.at(exam.snapshot, exam.bench.gpus)
     nimg = int(exam.snapshot.name)
     known = {"nimg": nimg, "kimg": nimg / 1000, "digest": source.digest, "yardstick": exam.bench.yardstick}
-    return {**known, **exam.bench.on_holdout(source), "time": int(time.time() * 1000)}
+    found = exam.bench.sampled(source)
+    fallen, against = exam.bench.collapse(found), exam.bench.against(("holdout",), found)
+    return {
+        **known,
+        **against,
+        "collapse": fallen.values,
+        "collapse_reason": fallen.reason,
+        "time": int(time.time() * 1000),
+    }
 
 
 class Watch:

@@ -25,6 +25,7 @@ EXPERIMENT = "bestiary"
 RUN_KEY, DATA_DIGEST, GIT_COMMIT = "bestiary.run_key", "bestiary.data_digest", "bestiary.git_commit"
 SYNCED_NIMG, SYNCED_GRID = "bestiary.synced_nimg", "bestiary.synced_grid"
 SYNCED_EVALUATIONS = "bestiary.synced_evaluations"
+ALARM = "bestiary.alarm."  # and the kind
 RUNNING = "RUNNING"
 TARGET = "total_kimg"  # may be raised in mid-run: a tag, for params are for ever
 NOT_METRICS = ("nimg", "kimg", "time")
@@ -82,8 +83,22 @@ def sync_metrics(run_key: str, run_dir: Path) -> int:
     return len(new)
 
 
-def mirror(run_key: str, train: Mapping[str, Any], data_digest: str, run_dir: Path) -> Callable[[], None]:
-    """A function that brings MLflow up to date with a run that trains.
+def tag_alarms(run_key: str, alarms: Mapping[str, str]) -> None:
+    """Tags the run with what is to be said of each kind of alarm; nothing to say takes a tag away."""
+    client, run_id = MlflowClient(), open_run(run_key)
+    tags = client.get_run(run_id).data.tags
+    for kind, text in alarms.items():
+        name = f"{ALARM}{kind}"
+        if text and tags.get(name) != text:
+            client.set_tag(run_id, name, text)
+        elif name in tags and not text:
+            client.delete_tag(run_id, name)
+
+
+def mirror(
+    run_key: str, train: Mapping[str, Any], data_digest: str, run_dir: Path, alarms: Callable[[], Mapping[str, str]]
+) -> Callable[[], None]:
+    """A function that brings MLflow up to date with a run that trains, and with what `alarms` says of it.
 
     Whatever MLflow refuses is said once and sent by a later call; it never ends the training.
     """
@@ -96,6 +111,7 @@ def mirror(run_key: str, train: Mapping[str, Any], data_digest: str, run_dir: Pa
                 describe(run_key, train, data_digest)
                 described = True
             sync_metrics(run_key, run_dir)
+            tag_alarms(run_key, alarms())
         except Exception as error:  # an unreachable server, a full disk, a store of artifacts that says no
             if not complained:
                 print(f"MLflow does not take the curves now; they are sent later: {str(error).splitlines()[0]}")

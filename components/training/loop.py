@@ -32,6 +32,7 @@ from components.training.state import State
 GRID = (4, 8)  # rows and columns of the sample grid
 GRID_PSI = 0.7
 SETTLING = 256  # latents whose features give the average its running statistics, where it has any
+COMPARED = 64  # reals that the sample grid's variety is compared with
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,6 +134,7 @@ class Trainer:
             settle(self.players.average, self._latents("settle", SETTLING))
             elapsed = time.monotonic() - begin
             self.seconds += elapsed
+            grid = self.sample_grid(phase)
             record = {
                 "nimg": self.nimg,
                 "kimg": self.nimg / 1000,
@@ -141,12 +143,13 @@ class Trainer:
                 "batch": phase.batch,
                 "augment_p": self.players.augmentation(phase),
                 **statistics,
+                "sample_std": _std(grid, phase.resolution) / self._std_of_reals(phase),
                 "images_per_s": (self.nimg - before) / elapsed,
                 "memory_gib": _memory_gib(self.device),
                 "seconds": self.seconds,
                 "time": int(time.time() * 1000),
             }
-            yield Tick(record=record, grid=self.sample_grid(phase), done=self.nimg >= target)
+            yield Tick(record=record, grid=grid, done=self.nimg >= target)
 
     def _read_statistics(self) -> dict[str, float]:
         statistics = self.players.read_statistics()
@@ -173,6 +176,11 @@ class Trainer:
         array: NDArray[np.uint8] = pixels(images).cpu().numpy()
         return array
 
+    def _std_of_reals(self, phase: Phase) -> float:
+        """What sample_std is a share of; of the same reals at every tick."""
+        chosen = batch_indices(seed=self.config.seed, nimg=0, batch=COMPARED, count=len(self.data))
+        return _std(self.data[chosen], phase.resolution)
+
     def state(self) -> State:
         """Everything that the next step depends on."""
         numbers = {"nimg": self.nimg, "level": self.level, "seconds": self.seconds}
@@ -195,6 +203,14 @@ def _seed(seed: int, nimg: int, purpose: str) -> int:
     """A 63-bit seed of its own for each purpose and position."""
     digest = hashlib.sha256(f"{purpose}/{seed}/{nimg}".encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
+
+
+def _std(pixels: NDArray[np.uint8], resolution: int) -> float:
+    """The standard deviation over images [N, H, W, C] at that resolution, mean over pixels and channels; 0..255."""
+    images = torch.from_numpy(pixels).permute(0, 3, 1, 2).float()
+    while images.shape[-1] > resolution:
+        images = downsample(images)
+    return float(images.std(0).mean())
 
 
 def _memory_gib(device: torch.device) -> float:

@@ -16,23 +16,28 @@ POLL_S = 0.5
 
 
 @contextmanager
-def following(metrics: Path, total_kimg: float, *on_tick: Callable[[], None]) -> Iterator[None]:
-    """For the time of the block, shows each new line of `metrics` and then makes the calls, in a thread of its own."""
+def following(run: Path, total_kimg: float, *on_tick: Callable[[], None], last: Callable[[], None]) -> Iterator[None]:
+    """For the time of the block, shows each new tick of a run and then makes the calls, in a thread of its own.
+
+    After a block that went well come `last` and once more the calls.
+    """
     stop = threading.Event()
     bar_format = "{l_bar}{bar}| {n:.1f}/{total:.1f} kimg [{elapsed}<{remaining}{postfix}]"
     # Made in this thread: tqdm makes its lock with its first bar, and whoever else does so meanwhile breaks it.
     with tqdm(total=total_kimg, desc="train", bar_format=bar_format, dynamic_ncols=True) as bar:
-        thread = threading.Thread(target=_follow, args=(metrics, bar, on_tick, stop), name="progress")
+        thread = threading.Thread(target=_follow, args=(run, bar, on_tick, stop), name="progress")
         thread.start()
         try:
             yield
         finally:
             stop.set()
             thread.join()
+    for call in (last, *on_tick):
+        call()
 
 
-def _follow(metrics: Path, bar: Any, on_tick: tuple[Callable[[], None], ...], stop: threading.Event) -> None:
-    shown, starts, total_kimg = 0, metrics.with_name("starts.jsonl"), bar.total
+def _follow(run: Path, bar: Any, on_tick: tuple[Callable[[], None], ...], stop: threading.Event) -> None:
+    shown, starts, total_kimg = 0, run / "starts.jsonl", bar.total
     starts_shown = len(read_json_lines(starts))
     last_look = False
     while not last_look:
@@ -40,7 +45,7 @@ def _follow(metrics: Path, bar: Any, on_tick: tuple[Callable[[], None], ...], st
         for start in read_json_lines(starts)[starts_shown:]:
             starts_shown += 1
             tqdm.write("\n".join([*start["refused"], f"workers: {start['workers']}, from image {start['nimg']} on"]))
-        records = [record for record in read_json_lines(metrics) if record["nimg"] > shown]
+        records = [record for record in read_json_lines(run / "metrics.jsonl") if record["nimg"] > shown]
         for record in records:
             tqdm.write(describe(record, total_kimg))
         if records:

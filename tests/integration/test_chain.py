@@ -79,6 +79,7 @@ def test_snapshots_are_measured_beside_the_training_by_the_same_numbers(chain, f
     assert exams[-1]["yardstick"] == read(chain, "reports/evaluation.json")["yardstick"]
     for name, value in read(chain, "reports/metrics.json")["holdout"].items():
         assert exams[-1]["holdout"][name] == pytest.approx(value, rel=1e-3, abs=1e-3), name  # other threads, other sums
+    assert exams[-1]["collapse"] == pytest.approx(read(chain, "reports/metrics.json")["collapse"], rel=1e-3, abs=1e-3)
     with Image.open(chain.path / "reports/history/frames.webp") as film:
         assert film.n_frames == 4
 

@@ -185,6 +185,16 @@ def test_snapshots_measured_in_mid_run_are_points_of_the_same_curves(tmp_path):
     assert "yardstick/n" not in MlflowClient().get_run(runs.open_run("exams")).data.metrics
 
 
+def test_alarms_are_tags_that_follow_what_is_to_be_said():
+    seen = []
+    for text in ("since 4 kimg: x", "since 4 kimg: x", "over at 9 kimg, was since 4 kimg: x", ""):
+        runs.tag_alarms("alarms", {"collapse": text, "augmentation": ""})
+        tags = MlflowClient().get_run(runs.open_run("alarms")).data.tags
+        seen.append({name: value for name, value in tags.items() if name.startswith("bestiary.alarm")})
+    rings, over = ({"bestiary.alarm.collapse": f"{word} 4 kimg: x"} for word in ("since", "over at 9 kimg, was since"))
+    assert seen == [rings, rings, over, {}]
+
+
 def test_the_commit_of_a_checkout(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     git = ["git", "-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "commit.gpgsign=false"]

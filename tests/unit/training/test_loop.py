@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from components.config import load_params
-from components.data.dataset import ImageSet
+from components.data.dataset import ImageSet, batch_indices
 from components.training import state
 from components.training.loop import SETTLING, Trainer
 
@@ -88,6 +88,21 @@ def test_half_of_the_images_are_mirrored(data, world):
     assert differs.sum() > 40
     assert 12 < mirrored.sum() < 36
     torch.testing.assert_close(shown_by(1), shown, rtol=0, atol=0)
+
+
+def test_the_variety_of_samples_is_a_share_of_the_reals(data):
+    """At the resolution of the phase: of the grid, which is drawn enlarged, and of reals averaged down to it."""
+
+    def spread(images, resolution):
+        size = images.shape[1] // resolution
+        cells = images.astype(float).reshape(len(images), resolution, size, resolution, size, 3).mean((2, 4))
+        return cells.std(0, ddof=1).mean()
+
+    for tick in finish(Trainer(TINY, data, CPU)):
+        resolution = tick.record["resolution"]
+        reals = data[batch_indices(seed=TINY.seed, nimg=0, batch=64, count=len(data))]
+        expected = spread(tick.grid, resolution) / spread(reals, resolution)
+        assert tick.record["sample_std"] == pytest.approx(expected, rel=1e-5)
 
 
 def test_a_raised_target_goes_on_and_a_reached_one_does_nothing(data):
