@@ -1,13 +1,17 @@
-# make demo: the whole chain on embedded defaults. make test: every test. Both make .venv first.
+# make demo: the whole chain on params.yaml as it is. make preset NAME=gpu-64: writes a preset into it. make test: every
+# test. All make .venv first.
 PYTHON ?= python3.11
 BIN = .venv/bin
 STAMP = .venv/.installed
 
-.PHONY: demo test test-slow check clean
+.PHONY: demo preset test test-slow check clean
 .DELETE_ON_ERROR:
 
 demo: $(STAMP)
 	@$(BIN)/python -m flows
+
+preset: $(STAMP)
+	@$(BIN)/python -m components.config --preset "$(NAME)"
 
 test: $(STAMP)
 	$(BIN)/python -m pytest tests -m "not slow"

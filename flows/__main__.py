@@ -1,7 +1,11 @@
-"""`python -m flows`: train-stylegan from a shell, against PREFECT_API_URL or, without it, a local server of its own."""
+"""`python -m flows [--preset NAME] [--set KEY=VALUE …]`: train-stylegan from a shell.
+
+Against PREFECT_API_URL or, without it, a local server of its own.
+"""
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import http.client
 import logging
@@ -14,23 +18,29 @@ from pathlib import Path
 from rich.console import Console
 
 from components import processes
-from components.config import InputError, load_params
+from components.config import InputError
+from components.config.overlay import add_flags, parse_settings, write_params
 
 SERVER_TIMEOUT_S = 300.0
 
 
 def main() -> int:
     """Runs the flow and prints its summary last; returns the exit code: 2 for a user's error, 1 for other failures."""
+    parser = argparse.ArgumentParser(prog="python -m flows", description=main.__doc__)
+    add_flags(parser)
+    flags = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     os.environ.update(processes.environment())
     try:
-        load_params()
+        overrides = parse_settings(flags.set)
+        for change in write_params(flags.preset, overrides):  # before a server starts for nothing
+            print(f"params.yaml: {change}")
         with contextlib.nullcontext() if "PREFECT_API_URL" in os.environ else _local_server():
             from flows.stages import StageError  # here: Prefect reads its settings when it is imported
             from flows.train_stylegan import train_stylegan
 
             try:
-                summary = train_stylegan()
+                summary = train_stylegan(flags.preset, overrides)
             except StageError as error:
                 return _fail(error, 1)
             finally:

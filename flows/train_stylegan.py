@@ -8,19 +8,24 @@ import time
 from pathlib import Path
 from typing import Any
 
-from prefect import flow
+from prefect import flow, get_run_logger
 from prefect.artifacts import create_markdown_artifact
 from prefect.client.schemas.objects import State
 from prefect.states import Failed
 
-from components.config import InputError, load_params
+from components.config import InputError
+from components.config.overlay import write_params
 from flows.stages import StageError, stage_names, stage_task
 from flows.summary import Summary, summarise
 
 
 @flow(name="train-stylegan")
-def train_stylegan() -> Summary | State[Any]:
+def train_stylegan(preset: str = "", overrides: dict[str, Any] | None = None) -> Summary | State[Any]:
     """Source to registered generator; runs in the project's folder. A stage that has nothing to do takes a moment.
+
+    Args:
+        preset: a name in presets/, or the path of a .yaml file: written into params.yaml first.
+        overrides: single values by dotted keys, {"train.gamma": 0.5}: likewise, after it.
 
     Raises:
         InputError: what a person gave is wrong, in params.yaml or found by a stage.
@@ -28,7 +33,8 @@ def train_stylegan() -> Summary | State[Any]:
     """
     started = time.monotonic()
     try:
-        load_params()
+        for change in write_params(preset, overrides or {}):
+            get_run_logger().info("params.yaml: %s", change)
         for stage in stage_names():
             stage_task(stage)(stage)
     except (InputError, StageError) as error:

@@ -41,7 +41,9 @@ __all__ = [
     "Stylegan",
     "Stylegan2",
     "Train",
+    "checked",
     "load_params",
+    "read_yaml",
 ]
 
 
@@ -121,23 +123,43 @@ def _entry(key: str, value: object, kind: type) -> Any:
     return _section(kind, key, value) if is_dataclass(kind) else _value(key, value, kind)
 
 
+def read_yaml(path: Path | str) -> Any:
+    """The content of a YAML file.
+
+    Raises:
+        InputError: no such file, or not YAML.
+    """
+    import yaml  # here, so that training/loop.py can import the dataclasses on a machine without PyYAML
+
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # LibYAML's is ten times faster, where PyYAML has it
+    try:
+        return yaml.load(Path(path).read_text(encoding="utf-8"), loader)
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}") from None
+    except (yaml.YAMLError, ValueError) as error:
+        raise InputError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+
+
+def checked(content: object, name: str) -> Params:
+    """The parameters that the content of a file holds.
+
+    Args:
+        name: of the file, for messages.
+
+    Raises:
+        InputError: an unknown or missing key, a wrong type, a value out of range.
+    """
+    try:
+        params: Params = _section(Params, "", content)
+        return params
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from None
+
+
 def load_params(path: Path | str = "params.yaml") -> Params:
     """Reads and checks params.yaml.
 
     Raises:
         InputError: no such file, not YAML, an unknown or missing key, a wrong type, a value out of range.
     """
-    import yaml  # here, so that training/loop.py can import the dataclasses on a machine without PyYAML
-
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # LibYAML's is ten times faster, where PyYAML has it
-    try:
-        content = yaml.load(Path(path).read_text(encoding="utf-8"), loader)
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror or error}") from None
-    except (yaml.YAMLError, ValueError) as error:
-        raise InputError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
-    try:
-        params: Params = _section(Params, "", content)
-        return params
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from None
+    return checked(read_yaml(path), str(path))

@@ -24,8 +24,8 @@ def flow(module_project):
         add_picture(folder, index)
     (folder / "broken.png").write_bytes(b"not a picture")
     shutil.copy(folder / "0.png", folder / "copy.png")
-    module_project.set({"ingest.source": "pictures", "preprocess.holdout": 0.2})
-    done = module_project.run(sys.executable, "-m", "flows")
+    values = ("--set", "ingest.source=pictures", "--set", "preprocess.holdout=0.2")
+    done = module_project.run(sys.executable, "-m", "flows", *values)
     assert done.returncode == 0, done.stdout
     return done.stdout
 
@@ -60,6 +60,7 @@ def history(project):
 
 
 def test_the_flow_runs_every_stage_and_ends_with_a_table(chain, flow):
+    assert "params.yaml: preprocess.holdout: 0.1 → 0.2\n" in flow
     assert re.findall(r"Running stage '(\w+)'", flow) == STAGES
     run_key = read(chain, "models/candidate/training.json")["run_key"]
     table = flow[flow.rindex("┏") :]
