@@ -4,7 +4,7 @@ PYTHON ?= python3.11
 BIN = .venv/bin
 STAMP = .venv/.installed
 
-.PHONY: demo preset test test-slow check clean
+.PHONY: demo preset sweep test test-slow check clean
 .DELETE_ON_ERROR:
 
 demo: $(STAMP)
@@ -12,6 +12,10 @@ demo: $(STAMP)
 
 preset: $(STAMP)
 	@$(BIN)/python -m components.config --preset "$(NAME)"
+
+sweep: $(STAMP)
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m dvc repro preprocess
+	$(BIN)/python -m pipelines.sweep $(SPACE)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest tests -m "not slow"

@@ -14,7 +14,7 @@ from components import processes
 
 ROOT = Path(__file__).parents[1]
 COPIED = (
-    *("components", "flows", "pipelines", "presets", "sources", "params.yaml", "dvc.yaml", "prefect.yaml"),
+    *("components", "flows", "pipelines", "presets", "sources", "sweeps", "params.yaml", "dvc.yaml", "prefect.yaml"),
     *(".dvc/config", ".dvc/.gitignore", ".dvcignore", ".gitignore", "pyproject.toml"),
 )
 TINY = {  # the whole chain in a few seconds beside its imports

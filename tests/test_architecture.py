@@ -28,6 +28,14 @@ ALLOWED = {
     "components.models": ("components.models", "components.config"),
     "components.training": ("components.training", "components.models", "components.data", "components.config"),
     "components.training.ray_trainer": ("components",),
+    "components.training.records": (
+        "components.training",
+        "components.generation",
+        "components.models",
+        "components.data",
+        "components.config",
+    ),
+    "components.sweep": ("components",),
     "components.generation": ("components.generation", "components.models", "components.data", "components.config"),
     "components.generation.__main__": ("components",),
     "components.evaluation": (
@@ -49,7 +57,7 @@ ALLOWED = {
 # Where a library may be imported, by prefix of the module.
 HOME = {
     "prefect": ("flows",),
-    "ray": ("components.cluster", "components.training.ray_trainer"),
+    "ray": ("components.cluster", "components.training.ray_trainer", "components.sweep"),
     "mlflow": ("components.tracking",),
     "boto3": ("components.data.object_store", "components.training"),
     "huggingface_hub": ("components.data.hubs",),

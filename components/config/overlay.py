@@ -36,6 +36,13 @@ def overlay(params: Mapping[str, Any], preset: Mapping[str, Any], where: str = "
     return merged
 
 
+def nested(key: str, value: Any) -> Any:
+    """{"train": {"gamma": 0.5}} of train.gamma and 0.5."""
+    for part in reversed(key.split(".")):
+        value = {part: value}
+    return value
+
+
 def read_preset(name: str, folder: Path = PRESETS) -> dict[str, Any]:
     """The values of presets/<name>.yaml, or of a path that ends in .yaml.
 
@@ -90,7 +97,7 @@ def write_params(preset: str, overrides: Mapping[str, Any], path: Path = Path("p
     except InputError as error:
         raise InputError(f"preset is {preset!r}: {error}") from None
     for key, value in overrides.items():
-        after = overlay(after, _nested(key, value))
+        after = overlay(after, nested(key, value))
     checked(after, " + ".join([str(path), *filter(None, [preset]), *overrides]))
     changes = dict(_changes(before, after))
     if changes:
@@ -119,12 +126,6 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     """--preset and --set, as write_params() wants them after parse_settings()."""
     parser.add_argument("--preset", default="", help="a name in presets/, or the path of a .yaml file")
     parser.add_argument("--set", default=[], action="append", metavar="KEY=VALUE", help="train.gamma=0.5; repeatable")
-
-
-def _nested(key: str, value: Any) -> Any:
-    for part in reversed(key.split(".")):
-        value = {part: value}
-    return value
 
 
 def _leaves(content: Mapping[str, Any], where: str = "") -> Iterator[tuple[str, Any]]:

@@ -96,7 +96,12 @@ def tag_alarms(run_key: str, alarms: Mapping[str, str]) -> None:
 
 
 def mirror(
-    run_key: str, train: Mapping[str, Any], data_digest: str, run_dir: Path, alarms: Callable[[], Mapping[str, str]]
+    run_key: str,
+    train: Mapping[str, Any],
+    data_digest: str,
+    run_dir: Path,
+    alarms: Callable[[], Mapping[str, str]],
+    tags: Mapping[str, str] | None = None,
 ) -> Callable[[], None]:
     """A function that brings MLflow up to date with a run that trains, and with what `alarms` says of it.
 
@@ -108,7 +113,8 @@ def mirror(
         nonlocal described, complained
         try:
             if not described:
-                describe(run_key, train, data_digest)
+                run_id = describe(run_key, train, data_digest)
+                MlflowClient().log_batch(run_id, tags=[RunTag(name, value) for name, value in (tags or {}).items()])
                 described = True
             sync_metrics(run_key, run_dir)
             tag_alarms(run_key, alarms())

@@ -22,7 +22,7 @@ Line = Mapping[str, Any]
 # What they were set on is in docs/evaluation.md.
 WINDOW = 10  # ticks
 SAMPLE_STD = 0.3  # of the reals'; healthy runs: 0.5 to 1 at the grid's psi 0.7
-SIGN = 0.98  # of D on reals, and its negative on fakes
+SIGN = 0.9  # of D on reals, and its negative on fakes
 AT_CAP = 0.02  # as near to train.augment.max_p
 LEARNT = 0.3  # precision from which on few reals reached are a collapse, not a beginning
 COVERAGE = 0.5  # of the best exam's coverage before

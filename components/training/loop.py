@@ -208,7 +208,7 @@ def _seed(seed: int, nimg: int, purpose: str) -> int:
 def _std(pixels: NDArray[np.uint8], resolution: int) -> float:
     """The standard deviation over images [N, H, W, C] at that resolution, mean over pixels and channels; 0..255."""
     images = torch.from_numpy(pixels).permute(0, 3, 1, 2).float()
-    while images.shape[-1] > resolution:
+    while max(images.shape[2:]) > resolution:
         images = downsample(images)
     return float(images.std(0).mean())
 

@@ -7,9 +7,6 @@ where it goes on from is always the newest whole checkpoint there.
 
 from __future__ import annotations
 
-import json
-import os
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,20 +15,16 @@ from typing import Any
 import ray.train
 from ray.train import CheckpointUploadMode
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
-from safetensors.torch import save_file
-from torch import Tensor
 
 from components.cluster import Share
 from components.config import InputError, Params
 from components.data.dataset import ImageSet
 from components.data.files import replacing
-from components.data.images import grid, save_png, straight
 from components.data.node_cache import cache_folder, local_shards
-from components.generation.sampler import save_generator
-from components.training import initial, state
+from components.training import state
 from components.training.host import prepare
-from components.training.loop import GRID, Tick, Trainer
-from components.training.state import State
+from components.training.loop import Trainer
+from components.training.records import take_up, write_snapshot, write_tick
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +82,7 @@ def export_last(run: Path, folder: Path) -> int:
     """Writes the EMA generator of a run's newest checkpoint as a generator folder. Returns its nimg."""
     saved, _ = state.latest(run / "checkpoints")
     assert saved is not None, run
-    _put_aside(saved, folder)
+    write_snapshot(saved, folder)
     return int(saved.numbers["nimg"])
 
 
@@ -102,15 +95,7 @@ def _worker(settings: dict[str, Any]) -> None:
     rank, world = context.get_world_rank(), context.get_world_size()
     shards = local_shards(job.shards, job.digest, job.project, cache_folder())
     trainer = Trainer(job.params.train, ImageSet.open(shards, "train"), get_device(), rank=rank, world=world)
-    saved, refused = state.latest(job.run / "checkpoints")
-    if saved is not None:
-        trainer.restore(saved)
-    elif (job.run / initial.INITIAL).exists():
-        trainer.players.start_from(*initial.read(job.run / initial.INITIAL))
-    if rank == 0:
-        _rewind(job.run / "metrics.jsonl", trainer.nimg)
-        _rewind(job.run / "starts.jsonl", sys.maxsize)
-        _append(job.run / "starts.jsonl", {"nimg": trainer.nimg, "workers": world, "refused": refused})
+    take_up(trainer, job.run)
     checkpointed = put_aside = trainer.nimg
     for tick in trainer.run(tick_kimg=execution.tick_kimg):
         save = tick.done or trainer.nimg - checkpointed >= execution.checkpoint_kimg * 1000
@@ -120,47 +105,10 @@ def _worker(settings: dict[str, Any]) -> None:
             if every and (tick.done or trainer.nimg // every > put_aside // every):
                 put_aside = trainer.nimg
                 with replacing(job.run / "snapshots" / f"{trainer.nimg:09d}") as fresh:
-                    _put_aside(trainer.state(), fresh)
-            _write(job.run, tick)
+                    write_snapshot(trainer.state(), fresh)
+            write_tick(job.run, tick)
             if save:
                 state.save(trainer.state(), folder)
                 state.prune(folder.parent, execution.keep_checkpoints)
         checkpoint = ray.train.Checkpoint.from_directory(folder) if save and rank == 0 else None
         ray.train.report(tick.record, checkpoint, checkpoint_upload_mode=CheckpointUploadMode.NO_UPLOAD)
-
-
-def _put_aside(saved: State, folder: Path) -> None:
-    """Writes a generator folder of the EMA generator, with the discriminator for runs that start from it."""
-    parts: dict[str, dict[str, Tensor]] = {"average": {}, "discriminator": {}}
-    for name, tensor in saved.tensors.items():
-        network, _, key = name.partition("/")
-        if network in parts:
-            parts[network][key] = tensor.detach().cpu().contiguous()
-    save_generator(folder, saved.numbers["model"], parts["average"])
-    save_file(parts["discriminator"], folder / initial.DISCRIMINATOR_FILE)
-
-
-def _write(run: Path, tick: Tick) -> None:
-    """A tick's grid, then its line: a line in metrics.jsonl always has its picture."""
-    save_png(run / "grids" / f"{int(tick.record['nimg']):09d}.png", straight(grid(tick.grid, GRID[1])))
-    _append(run / "metrics.jsonl", tick.record)
-
-
-def _append(path: Path, record: Mapping[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(record) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _rewind(metrics: Path, nimg: int) -> None:
-    """Drops the lines after nimg: steps that were taken but not kept, and half a line of a killed writer."""
-    kept = []
-    if metrics.exists():
-        for line in metrics.read_text(encoding="utf-8").splitlines(keepends=True):
-            if line.endswith("\n") and json.loads(line)["nimg"] <= nimg:
-                kept.append(line)
-    temporary = metrics.with_suffix(".tmp")
-    temporary.write_text("".join(kept), encoding="utf-8")
-    temporary.replace(metrics)
