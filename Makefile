@@ -1,5 +1,5 @@
-# make demo: the whole chain on params.yaml as it is. make preset NAME=gpu-64: writes a preset into it. make test: every
-# test. All make .venv first.
+# make demo: the whole chain on params.yaml as it is. make preset NAME=gpu-64: writes a preset into it. make sweep: tries
+# what sweeps/default.yaml says. make test: every test. All make .venv first.
 PYTHON ?= python3.11
 BIN = .venv/bin
 STAMP = .venv/.installed
