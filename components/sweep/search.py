@@ -7,6 +7,7 @@ trials, decides on it anew, and goes on.
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 from collections.abc import Iterator
@@ -22,7 +23,7 @@ from ray.tune.schedulers import ASHAScheduler
 from components.cluster import Share, cluster
 from components.config import Execution
 from components.sweep.space import Space, as_preset
-from components.sweep.trial import DIVERGED, Trial, distances, run_trial
+from components.sweep.trial import Trial, distances, run_trial
 from components.tracking import runs
 from components.training.alarms import Alarms
 from components.training.identity import settings
@@ -37,7 +38,7 @@ class Outcome:
 
     Attributes:
         kimg: at its last measurement; 0 for none.
-        distance: there; DIVERGED where there is none.
+        distance: there; infinite where there is none.
     """
 
     trial: Trial
@@ -46,12 +47,16 @@ class Outcome:
 
     def __str__(self) -> str:
         values = ", ".join(f"{key.removeprefix('train.')} {value}" for key, value in self.trial.values.items())
-        distance = "-" if self.distance == DIVERGED else f"{self.distance:.4g}"
+        distance = f"{self.distance:.4g}" if math.isfinite(self.distance) else "-"
         return f"{self.trial.run.name}  {self.kimg:>8g} kimg  {distance:>9}  {values or 'params.yaml as it is'}"
 
 
 def search(trials: list[Trial], space: Space, name: str) -> list[Outcome]:
-    """Tries all, and tells of each measurement; best first: who came furthest, and of those the smallest distance."""
+    """Tries all, and tells of each measurement; best first: who came furthest, and of those the smallest distance.
+
+    Raises:
+        RuntimeError: no trial was measured at all.
+    """
     scheduler = ASHAScheduler(
         time_attr="kimg",
         metric="distance",
@@ -82,14 +87,17 @@ def search(trials: list[Trial], space: Space, name: str) -> list[Outcome]:
                 number = result.metrics.get("config", result.config)["number"]
                 print(f"trial {number} failed: {' '.join(str(result.error).split())[-300:]}")
         shutil.rmtree(state, ignore_errors=True)
-    return sorted(map(outcome, trials), key=lambda found: (-found.kimg, found.distance))
+    found = sorted(map(outcome, trials), key=lambda one: (-min(one.kimg, space.kimg), one.distance))
+    if not found[0].kimg:
+        raise RuntimeError("no trial came to its first look; what each said is above")
+    return found
 
 
 def outcome(trial: Trial) -> Outcome:
     """How far a trial is, from its run's files."""
     known = distances(trial)
     if not known:
-        return Outcome(trial, 0.0, DIVERGED)
+        return Outcome(trial, 0.0, math.inf)
     return Outcome(trial, max(known) / 1000, known[max(known)])
 
 
@@ -116,7 +124,7 @@ class _Account(tune.Callback):  # type: ignore[misc]
     """Prints each measurement, and keeps the trials' MLflow runs up to date."""
 
     def __init__(self, trials: list[Trial], name: str) -> None:
-        self._trials, self._name = trials, name
+        self._trials = trials
         self._mirrors = [
             runs.mirror(
                 trial.run.name,
@@ -135,4 +143,9 @@ class _Account(tune.Callback):  # type: ignore[misc]
         self._mirrors[number]()
 
     def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-        self._mirrors[trial.config["number"]]()
+        number = trial.config["number"]
+        self._mirrors[number]()
+        try:
+            runs.end(self._trials[number].run.name)
+        except Exception as error:  # as the mirror: a sweep does not depend on MLflow
+            print(f"MLflow does not take the end of trial {number}: {str(error).splitlines()[0]}")

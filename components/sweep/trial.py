@@ -6,6 +6,7 @@ from its last checkpoint, and the train stage with the same values goes on where
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,8 +27,6 @@ from components.training import state
 from components.training.host import prepare
 from components.training.loop import Trainer
 from components.training.records import take_up, write_snapshot, write_tick
-
-DIVERGED = 1e9  # the distance of a trial whose losses are no longer finite
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +75,7 @@ def run_trial(config: dict[str, Any], trials: list[Trial]) -> None:
                 state.prune(trial.run / "checkpoints", execution.keep_checkpoints)
                 reported = _report(trial, reported)
     except FloatingPointError:
-        tune.report({"kimg": trainer.nimg / 1000, "distance": DIVERGED})
+        tune.report({"kimg": trainer.nimg / 1000, "distance": math.nan})  # which ASHA leaves out of its ranks
 
 
 def _report(trial: Trial, after: int) -> int:

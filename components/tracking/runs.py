@@ -140,6 +140,11 @@ def log_results(run_key: str, metrics: Mapping[str, Any], nimg: int, pictures: I
     return run_id
 
 
+def end(run_key: str) -> None:
+    """Ends the MLflow run of a run that nothing evaluates: a trial."""
+    MlflowClient().set_terminated(open_run(run_key))
+
+
 def flatten(groups: Mapping[str, Any]) -> dict[str, float]:
     """{"holdout": {"kid": 1.0}} is {"holdout/kid": 1.0}: dvc's holdout.kid under MLflow's way of grouping.
 

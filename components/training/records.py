@@ -30,6 +30,7 @@ def take_up(trainer: Trainer, run: Path) -> None:
     elif (run / initial.INITIAL).exists():
         trainer.players.start_from(*initial.read(run / initial.INITIAL))
     if trainer.rank == 0:
+        run.mkdir(parents=True, exist_ok=True)
         _rewind(run / "metrics.jsonl", trainer.nimg)
         _rewind(run / "starts.jsonl", sys.maxsize)
         _append(run / "starts.jsonl", {"nimg": trainer.nimg, "workers": trainer.world, "refused": refused})

@@ -17,13 +17,13 @@ from components import processes
 from components.config import checked, read_yaml
 from components.config.overlay import overlay
 
-ABSURD = 30.0  # a learning rate
+NONE, ABSURD = 1e-7, 1e6  # learning rates: nothing is learnt, and everything is lost
 SPACE = {
     "trials": 4,
-    "kimg": 0.4,
-    "rung_kimg": 0.1,
+    "kimg": 0.6,
+    "rung_kimg": 0.3,
     "reduction": 2,
-    "vary": {"train.learning_rate": [0.001, 0.002, ABSURD], "train.gamma": [10.0]},
+    "vary": {"train.learning_rate": [0.02, NONE, ABSURD]},
 }
 
 
@@ -54,10 +54,10 @@ def shown(project):
 
 @pytest.fixture(scope="module")
 def sweep(prepared):
-    """The sweep killed once its first trial was measured twice, and begun again; how far it was, and what it said."""
+    """The sweep killed once its first trial was measured, and begun again; how far it was, and what it said."""
     env = processes.environment(PYTHONPATH=str(prepared.path))
     first = subprocess.Popen(command(), cwd=prepared.path, env=env, stdout=subprocess.DEVNULL, start_new_session=True)
-    wait_for(lambda: any(len(lines(run, "evaluations")) >= 2 for run in prepared.path.glob("runs/*")), first)
+    wait_for(lambda: any(lines(run, "evaluations") for run in prepared.path.glob("runs/*")), first)
     family = [first, *psutil.Process(first.pid).children(recursive=True)]
     for process in family:
         with_signal(process.pid)
@@ -86,18 +86,18 @@ def wait_for(ready, process, timeout_s=600):
 def test_the_best_trial_is_a_preset_that_loads(prepared, sweep):
     preset = read_yaml(prepared.path / "reports/sweep.yaml")
     params = checked(overlay(read_yaml(prepared.path / "params.yaml"), preset), "params.yaml")
-    assert params.train.learning_rate in (0.001, 0.002, 0.004)
+    assert params.train.learning_rate in (0.02, 0.004)
     assert (prepared.path / "reports/sweep.yaml").read_text() in sweep[1]
     done = prepared.run(sys.executable, "-m", "components.config", "--preset", "reports/sweep.yaml")
     assert done.returncode == 0, done.stdout
 
 
-def test_an_absurd_trial_is_stopped_early(prepared, sweep):
-    rates = {run.info.run_name: float(run.data.params["train.learning_rate"]) for run in mlflow_runs(prepared)}
+def test_a_trial_that_learns_nothing_is_stopped_early_and_one_that_diverges_ends(prepared, sweep):
+    names = {float(run.data.params["train.learning_rate"]): run.info.run_name for run in mlflow_runs(prepared)}
     far = shown(prepared)
-    (absurd,) = (name for name, rate in rates.items() if rate == ABSURD)
-    assert far[absurd] < max(far.values()) == 400
-    assert len(far) == 4
+    assert 300 <= far[names[NONE]] < max(far.values()) == 600
+    assert not lines(prepared.path / "runs" / names[ABSURD], "evaluations")
+    assert len(names) == 4
 
 
 def test_the_best_one_is_the_one_with_the_smallest_distance_of_those_that_came_furthest(prepared, sweep):
@@ -105,27 +105,28 @@ def test_the_best_one_is_the_one_with_the_smallest_distance_of_those_that_came_f
     ends = {
         run.name: lines(run, "evaluations")[-1]["holdout"]["frechet_random_conv_infinity"]
         for run in prepared.path.glob("runs/*")
-        if far[run.name] == 400
+        if far.get(run.name) == 600
     }
     assert f"run {min(ends, key=ends.get)}." in (prepared.path / "reports/sweep.yaml").read_text().splitlines()[0]
 
 
 def test_after_a_kill_nothing_is_trained_or_measured_twice(prepared, sweep):
     before, _ = sweep
-    assert max(before.values()) >= 2
+    assert max(before.values()) >= 1
     for run in prepared.path.glob("runs/*"):
         for name in ("evaluations", "metrics"):
             steps = [line["nimg"] for line in lines(run, name)]
             assert steps == sorted(set(steps)), name
     again = [run for run in prepared.path.glob("runs/*") if len(lines(run, "starts")) > 1]
-    assert [lines(run, "starts")[-1]["nimg"] >= 200 for run in again] == [True]
+    assert [lines(run, "starts")[-1]["nimg"] >= 300 for run in again] == [True]
 
 
 def test_trials_are_mlflow_runs(prepared, sweep):
     found = mlflow_runs(prepared)
-    assert {run.info.run_name for run in found} == {name[:12] for name in shown(prepared)}
-    assert {run.data.tags["bestiary.sweep"] for run in found} == {"tiny"}
-    assert all("holdout/frechet_random_conv_infinity" in run.data.metrics for run in found)
+    assert {run.info.run_name for run in found} == {run.name for run in prepared.path.glob("runs/*")}
+    assert {(run.data.tags["bestiary.sweep"], run.info.status) for run in found} == {("tiny", "FINISHED")}
+    measured = [run for run in found if "holdout/frechet_random_conv_infinity" in run.data.metrics]
+    assert len(measured) == 3
 
 
 def mlflow_runs(project):
