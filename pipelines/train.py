@@ -47,7 +47,7 @@ def main() -> None:
 
 def train(params: Params, run: Path, digest: str, bench: Bench) -> None:
     """Trains to the target under Ray, with a bar, snapshots measured beside it, and MLflow's curves kept up to date."""
-    alarms = Alarms(run, params.train.augment)
+    alarms = Alarms(run, params.train)
     mirror = runs.mirror(run.name, settings(params.train), digest, run, alarms.tags)
     with cluster(params.execution) as share, beside(share) as submit:
         watch = Watch(run, bench, submit)

@@ -131,7 +131,7 @@ class _Account(tune.Callback):  # type: ignore[misc]
                 settings(trial.params.train),
                 trial.digest,
                 trial.run,
-                Alarms(trial.run, trial.params.train.augment).tags,
+                Alarms(trial.run, trial.params.train).tags,
                 {SWEEP: name},
             )
             for trial in trials

@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from components.config import Augment
+from components.config import Train
+from components.config.training import UNSIGNED
 from components.data.files import read_json_lines
 
 COLLAPSE, AUGMENTATION = "collapse", "augmentation"
@@ -48,7 +49,7 @@ class Alarm:
         return since if self.over is None else f"over at {self.over / 1000:g} kimg, was {since}"
 
 
-def alarms(ticks: Iterable[Line], exams: Iterable[Line], augment: Augment) -> list[Alarm]:
+def alarms(ticks: Iterable[Line], exams: Iterable[Line], train: Train) -> list[Alarm]:
     """All alarms of a run so far, in the order in which they rang.
 
     Args:
@@ -60,10 +61,12 @@ def alarms(ticks: Iterable[Line], exams: Iterable[Line], augment: Augment) -> li
     lines = sorted([*ticks, *exams], key=lambda line: line["nimg"])
     symptoms: list[_InTicks | _InExams] = [
         _InTicks(COLLAPSE, lambda tick: tick["sample_std"] < SAMPLE_STD, _repeats),
-        _InTicks(COLLAPSE, lambda tick: min(tick["sign_real"], -tick["sign_fake"]) > SIGN, _tells_all),
         _InExams(COLLAPSE, _fallen),
         _InExams(COLLAPSE, _lost),
     ]
+    if train.arch not in UNSIGNED:
+        symptoms.append(_InTicks(COLLAPSE, lambda tick: min(tick["sign_real"], -tick["sign_fake"]) > SIGN, _tells_all))
+    augment = train.augment
     if augment.kind == "ada" and augment.target > 0:
         symptoms.append(_InTicks(AUGMENTATION, lambda tick: tick["augment_p"] > augment.max_p - AT_CAP, _at_cap))
     found: list[Alarm] = []
@@ -76,14 +79,14 @@ def alarms(ticks: Iterable[Line], exams: Iterable[Line], augment: Augment) -> li
 class Alarms:
     """The alarms of a run's files: said once each, and as text by kind."""
 
-    def __init__(self, run: Path, augment: Augment) -> None:
-        self._run, self._augment = run, augment
+    def __init__(self, run: Path, train: Train) -> None:
+        self._run, self._train = run, train
         self._said: set[Alarm] = set()
 
     def read(self) -> list[Alarm]:
         """All so far."""
         ticks, exams = (read_json_lines(self._run / f"{name}.jsonl") for name in ("metrics", "evaluations"))
-        return alarms(ticks, exams, self._augment)
+        return alarms(ticks, exams, self._train)
 
     def announce(self) -> None:
         """Prints a line for each that rings or is over since the last call."""

@@ -6,9 +6,11 @@ from dataclasses import replace
 import pytest
 
 from components.config import load_params
+from components.config.training import UNSIGNED
 from components.training.alarms import WINDOW, Alarms, alarms
 
-AUGMENT = replace(load_params("params.yaml").train.augment, kind="ada", target=0.6, max_p=0.8)
+PARAMS = load_params("params.yaml").train
+TRAIN = replace(PARAMS, arch="stylegan2", augment=replace(PARAMS.augment, kind="ada", target=0.6, max_p=0.8))
 HEALTHY = {"sample_std": 0.8, "sign_real": 0.5, "sign_fake": -0.5, "augment_p": 0.3}
 MANY = 3 * WINDOW
 
@@ -27,9 +29,9 @@ def exam(kimg, coverage, precision=0.8, reason="", margin=0.05, yardstick="a"):
     }
 
 
-def found(ticks=(), exams=(), augment=AUGMENT):
+def found(ticks=(), exams=(), train=TRAIN):
     return [
-        (alarm.kind, alarm.nimg // 1000, alarm.over and alarm.over // 1000) for alarm in alarms(ticks, exams, augment)
+        (alarm.kind, alarm.nimg // 1000, alarm.over and alarm.over // 1000) for alarm in alarms(ticks, exams, train)
     ]
 
 
@@ -50,7 +52,7 @@ def test_a_healthy_run_is_silent():
 def test_what_ticks_show_rings_when_a_whole_window_does_and_is_over_when_none_does(kind, changes, words):
     lines = ticks((5, {}), (WINDOW, changes), (1, {}), (2, changes), (WINDOW, {}), (WINDOW - 1, changes), (3, {}))
     assert found(lines) == [(kind, 5 + WINDOW, 5 + WINDOW + 3 + WINDOW)]
-    (alarm,) = alarms(lines, [], AUGMENT)
+    (alarm,) = alarms(lines, [], TRAIN)
     assert alarm.reason == words
 
 
@@ -58,12 +60,10 @@ def test_one_noisy_tick_is_nothing():
     assert found(ticks(*[(WINDOW - 1, {"sample_std": 0.0}), (1, {})] * 5)) == []
 
 
-@pytest.mark.parametrize(
-    "augment",
-    [replace(AUGMENT, target=0.0, p=0.8), replace(AUGMENT, kind="none"), replace(AUGMENT, kind="diffaugment")],
-)
-def test_p_that_nothing_steers_cannot_run_away(augment):
-    assert found(ticks((MANY, {"augment_p": 0.8})), augment=augment) == []
+@pytest.mark.parametrize("changes", [{"target": 0.0, "p": 0.8}, {"kind": "none"}, {"kind": "diffaugment"}])
+def test_p_that_nothing_steers_cannot_run_away(changes):
+    train = replace(TRAIN, augment=replace(TRAIN.augment, **changes))
+    assert found(ticks((MANY, {"augment_p": 0.8})), train=train) == []
 
 
 def test_a_collapsed_snapshot_rings_once_samples_looked_real():
@@ -71,7 +71,7 @@ def test_a_collapsed_snapshot_rings_once_samples_looked_real():
     reach = "samples reach 0.12 times as many different reals as reals do; allowed: 0.25 or more"
     exams = [exam(10, 0.01, 0.006, reach), exam(20, 0.1, 0.087, reach), exam(26, 0.545, 0.841, reach)]
     assert found(exams=exams) == [("collapse", 26, None)]
-    assert alarms([], exams, AUGMENT)[0].reason == reach
+    assert alarms([], exams, TRAIN)[0].reason == reach
     assert found(exams=[*exams, exam(30, 0.6)]) == [("collapse", 26, 30)]
 
 
@@ -82,7 +82,14 @@ def test_a_run_that_falls_into_one_ugly_image_rings_although_nothing_looks_real(
 def test_coverage_that_is_lost_rings_beyond_both_intervals():
     exams = [exam(10, 0.2), exam(20, 0.8), exam(30, 0.35), exam(40, 0.3), exam(50, 0.3), exam(60, 0.7)]
     assert found(exams=exams) == [("collapse", 40, 60)]
-    assert alarms([], exams, AUGMENT)[0].reason == "coverage fell to 0.30 from 0.80 at 20 kimg"
+    assert alarms([], exams, TRAIN)[0].reason == "coverage fell to 0.30 from 0.80 at 20 kimg"
+
+
+def test_signs_say_nothing_of_losses_that_leave_them_open():
+    lines = ticks((MANY, {"sign_real": 1.0, "sign_fake": -1.0}))
+    assert found(lines, train=PARAMS) != []
+    for arch in UNSIGNED:
+        assert found(lines, train=replace(PARAMS, arch=arch)) == []
 
 
 def test_another_yardsticks_coverage_is_no_measure():
@@ -96,15 +103,15 @@ def test_alarms_of_what_was_written_so_far_are_those_of_then():
         now = 1000 * until
         expected = [
             replace(alarm, over=alarm.over if alarm.over and alarm.over <= now else None)
-            for alarm in alarms(lines, [], AUGMENT)
+            for alarm in alarms(lines, [], TRAIN)
             if alarm.nimg <= now
         ]
-        assert alarms(lines[:until], [], AUGMENT) == expected
+        assert alarms(lines[:until], [], TRAIN) == expected
 
 
 def test_each_is_said_when_it_rings_and_when_it_is_over(tmp_path, capsys):
     lines = ticks((WINDOW, {"sample_std": 0.1}), (WINDOW, {}), (WINDOW, {"augment_p": 0.8}))
-    run, said, tags = Alarms(tmp_path, AUGMENT), [], []
+    run, said, tags = Alarms(tmp_path, TRAIN), [], []
     for until in (0, WINDOW, WINDOW, 2 * WINDOW, len(lines)):
         (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines[:until]))
         run.announce()
