@@ -31,7 +31,7 @@ from components.models.layers import (
 )
 from components.models.second_order import conv2d, conv_transpose2d, leaky_relu_
 
-MAPPING_LAYERS, LABEL_LAYERS = 2, 8
+MAPPING_LAYERS = 2
 MAPPING_LR_MULTIPLIER = 0.01
 W_AVG_BETA = 0.995
 EMA_RAMP_UP = 0.05  # the average's half-life is at most this share of the images shown
@@ -49,20 +49,6 @@ class LabelEmbedding(nn.Module):
         return pixel_norm(self.weight[labels])
 
 
-def _mapping_layers(width_in: int, width: int, depth: int) -> nn.ModuleList:
-    """Fully connected layers at a hundredth of the learning rate; for _mapped()."""
-    widths = [width_in, *[width] * depth]
-    return nn.ModuleList(
-        EqualLinear(before, after, gain=1.0, lr_multiplier=MAPPING_LR_MULTIPLIER) for before, after in pairwise(widths)
-    )
-
-
-def _mapped(x: Tensor, layers: nn.ModuleList) -> Tensor:
-    for layer in layers:
-        x = RELU_GAIN * leaky_relu_(layer(x))
-    return x
-
-
 class MappingNetwork(nn.Module):
     """z [N, D] → w [N, D]: pixel norm, then two fully connected layers at a hundredth of the learning rate.
 
@@ -71,14 +57,20 @@ class MappingNetwork(nn.Module):
 
     def __init__(self, latent_dim: int, labels: int) -> None:
         super().__init__()
-        self.layers = _mapping_layers(2 * latent_dim if labels else latent_dim, latent_dim, MAPPING_LAYERS)
+        widths = [2 * latent_dim if labels else latent_dim, *[latent_dim] * MAPPING_LAYERS]
+        self.layers = nn.ModuleList(
+            EqualLinear(before, after, gain=1.0, lr_multiplier=MAPPING_LR_MULTIPLIER)
+            for before, after in pairwise(widths)
+        )
         self.embedding = LabelEmbedding(labels, latent_dim) if labels else None
 
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         x = pixel_norm(z)
         if self.embedding is not None:
             x = torch.cat([x, self.embedding(labels)], dim=1)
-        return _mapped(x, self.layers)
+        for layer in self.layers:
+            x = RELU_GAIN * leaky_relu_(layer(x))
+        return x
 
 
 class ModulatedConv2d(nn.Module):
@@ -243,8 +235,8 @@ class DiscriminatorBlock(nn.Module):
 class DiscriminatorHead(nn.Module):
     """The 4² end: minibatch standard deviation, a convolution and two linear layers.
 
-    With labels the last one gives a vector [N, channels], and the logit is its product with the label's vector, as
-    embedded and mapped, over √channels. Reference: Miyato and Koyama 2018, equation 3; Karras et al. 2020, appendix C.
+    With labels the last one gives a vector [N, channels], and the logit is its product with the label's, as embedded,
+    over √channels. Reference: Miyato and Koyama 2018, equation 3.
     """
 
     def __init__(self, channels: int, sizes: interface.Sizes) -> None:
@@ -254,15 +246,13 @@ class DiscriminatorHead(nn.Module):
         self.hidden = EqualLinear(math.prod(sizes.grid) * channels, channels)
         self.logit = EqualLinear(channels, channels if labels else 1)
         self.embedding = LabelEmbedding(labels, channels) if labels else None
-        self.label_layers = _mapping_layers(channels, channels, LABEL_LAYERS if labels else 0)
 
     def forward(self, x: Tensor, labels: Tensor | None) -> Tensor:
         x = leaky_relu_(self.conv(minibatch_stddev(x)))
         x = leaky_relu_(self.hidden(x.float().flatten(1)))
         logits: Tensor = self.logit(x)
         if self.embedding is not None:
-            wanted = _mapped(self.embedding(labels), self.label_layers)
-            return (logits * wanted).sum(1) / math.sqrt(logits.shape[1])
+            return (logits * self.embedding(labels)).sum(1) / math.sqrt(logits.shape[1])
         return logits.squeeze(1)
 
 
