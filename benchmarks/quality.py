@@ -2,14 +2,15 @@
 
 RECIPES.yaml names recipes and the keys of params.yaml that each changes; what stands under `all` changes for each one.
 Each is trained with each seed to train.total_kimg on one preparation of the source, one core a training, and measured
-alike: same images shown, same metric, same N. Called again it goes on with what FOLDER lacks.
+alike: same images shown, same metric, same N. Called again it goes on with what FOLDER lacks; a recipe that was changed
+since is trained anew.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -18,7 +19,8 @@ from typing import Any
 import torch
 import yaml
 
-from components.config import Params, load_params
+from components.config import Params, checked, read_yaml
+from components.config.overlay import nested, overlay
 from components.data.buckets import write_buckets
 from components.data.dataset import ImageSet
 from components.data.files import replacing, write_json
@@ -54,6 +56,15 @@ class Trial:
     params: Params
     folder: Path
 
+    def report(self) -> dict[str, Any]:
+        """report.json; empty where there is none."""
+        path = self.folder / "report.json"
+        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
+
+    def done(self) -> bool:
+        """Whether its report is of these params."""
+        return bool(self.report().get("train") == asdict(self.params.train))
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
@@ -66,15 +77,16 @@ def main() -> None:
     arguments = parser.parse_args()
     recipes = yaml.safe_load(arguments.recipes.read_text(encoding="utf-8"))
     common, keep = recipes.pop("all"), arguments.keep.resolve()
-    keep.mkdir(parents=True, exist_ok=True)
     trials = [
-        Trial(name, changed({**common, **recipe, "train.seed": seed}, keep), keep / f"{name}-{seed}")
+        Trial(name, changed({**common, **recipe, "train.seed": seed}), keep / f"{name}-{seed}")
         for seed in range(arguments.seeds)
         for name, recipe in recipes.items()
         if not arguments.only or name in arguments.only
     ]
+    if not trials or any(trial.params.preprocess != trials[0].params.preprocess for trial in trials):
+        parser.error(f"allowed: one of {', '.join(recipes)}, all on the same preprocess")
     shards = prepared(arguments.source, keep, trials[0].params)
-    waiting = [trial for trial in trials if not (trial.folder / "report.json").exists()]
+    waiting = [trial for trial in trials if not trial.done()]
     run_one = partial(run, shards=shards, device=arguments.device)
     if arguments.device == "cuda":
         list(map(run_one, waiting))
@@ -84,34 +96,37 @@ def main() -> None:
     print(table(trials))
 
 
-def changed(values: dict[str, Any], folder: Path) -> Params:
+def changed(values: dict[str, Any]) -> Params:
     """params.yaml with values by dotted keys, checked."""
-    content = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
-    for dotted, value in values.items():
-        *sections, key = dotted.split(".")
-        place = content
-        for section in sections:
-            place = place[section]
-        place[key] = value
-    path = folder / "params.yaml"
-    path.write_text(yaml.safe_dump(content), encoding="utf-8")
-    return load_params(path)
+    content = read_yaml(Path("params.yaml"))
+    for key, value in values.items():
+        content = overlay(content, nested(key, value))
+    return checked(content, "params.yaml and the recipe")
 
 
 def prepared(source: Path, keep: Path, params: Params) -> Path:
     """The shards, made once."""
     shards = keep / "shards"
     if not shards.exists():
-        raw = keep / "raw"
-        raw.mkdir()
-        write_buckets(read_source(source), raw)
+        with replacing(keep / "raw") as raw:
+            write_buckets(read_source(source), raw)
         with replacing(shards) as folder:
-            prepare(raw, folder, params.preprocess, inline)
+            prepare(keep / "raw", folder, params.preprocess, inline)
     return shards
 
 
 def run(trial: Trial, shards: Path, device: str) -> None:
-    """Trains, measures at a third, two thirds and the end, and writes what the table reads."""
+    """Trains and measures; what diverges has no numbers."""
+    train = asdict(trial.params.train)
+    trial.folder.mkdir(parents=True, exist_ok=True)
+    try:
+        write_json(trial.folder / "report.json", {**measured(trial, shards, device), "train": train})
+    except FloatingPointError as error:
+        write_json(trial.folder / "report.json", {"train": train, "diverged": str(error)})
+
+
+def measured(trial: Trial, shards: Path, device: str) -> dict[str, Any]:
+    """What a training comes to at a third, at two thirds and at the end."""
     prepare_host(1 if device == "cpu" else 0)
     data, total = ImageSet.open(shards, "train"), trial.params.train.total_kimg
     bench = replace(Bench.build(trial.params.evaluate, shards, gpus=device == "cuda"), cache=shards.parent / "cache")
@@ -130,14 +145,15 @@ def run(trial: Trial, shards: Path, device: str) -> None:
     save_png(trial.folder / "samples.png", page(images, columns=8))
     speed = median(record["images_per_s"] for record in records)
     last = {"path": path, "augment_p": records[-1]["augment_p"], "images_per_s": speed, "alarm": report.alarm}
-    write_json(trial.folder / "report.json", {**report.groups, **last})
+    return {**report.groups, **last}
 
 
 def table(trials: list[Trial]) -> str:
     """A line a recipe: each number as seed 0 / seed 1 / …, recipes in the order of their median distance."""
     found: dict[str, list[dict[str, Any]]] = {}
     for trial in trials:
-        found.setdefault(trial.name, []).append(json.loads((trial.folder / "report.json").read_text(encoding="utf-8")))
+        if "diverged" not in (report := trial.report()):
+            found.setdefault(trial.name, []).append(report)
     group, key, _ = SHOWN[0]
     names = sorted(found, key=lambda name: median(report[group][key] for report in found[name]))
     head = ["recipe", *(title for _, _, title in SHOWN), "at ⅓, ⅔ and 1", "p", "collapse"]
@@ -149,7 +165,9 @@ def table(trials: list[Trial]) -> str:
         rows.append([name, *cells, " / ".join("yes" if report["alarm"] else "no" for report in found[name])])
     floor = found[names[0]][0]["holdout_floor"]
     reals = ["reals", *(f"{floor[key]:.3g}" if key in floor else "" for _, key, _ in SHOWN), "", "", ""]
-    return "\n".join(f"| {' | '.join(row)} |" for row in [*rows, reals])
+    failed = [trial for trial in trials if "diverged" in trial.report()]
+    diverged = [f"\n{trial.folder.name} diverged: {trial.report()['diverged']}" for trial in failed]
+    return "\n".join(f"| {' | '.join(row)} |" for row in [*rows, reals]) + "".join(diverged)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from components.evaluation.history import write_history
 from components.evaluation.snapshots import Watch, catch_up, choose_best
 from components.tracking import registry, runs
 from components.training.alarms import Alarms
-from components.training.identity import check_target, code_digest, run_key, settings
+from components.training.identity import check_labels, check_target, code_digest, run_key, settings
 from components.training.initial import fetch
 from components.training.progress import following
 from components.training.ray_trainer import Job, export_last, fit, images_shown
@@ -32,6 +32,7 @@ def main() -> None:
     reached, alpha = images_shown(run), " with alpha" if data.shape[3] == 4 else ""
     size = f"{data.shape[2]}x{data.shape[1]}{alpha}"
     print(f"run {key}: {reached / 1000:g} of {target:g} kimg shown, {len(data)} images of {size}")
+    check_labels(params.train, data)
     check_target(reached, params.train, max(data.shape[1:3]))
     bench = Bench.build(params.evaluate, SHARDS, gpus=params.execution.device != "cpu")
     fetch(run, params.train, data, registry.resolve)

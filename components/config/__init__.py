@@ -91,7 +91,7 @@ class Params:
         return asdict(self)
 
 
-_TYPE_NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+_TYPE_NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "text, in quotes"}
 
 
 def _value(key: str, value: object, kind: type) -> object:

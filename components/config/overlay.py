@@ -13,6 +13,7 @@ import yaml
 from components.config import InputError, checked, read_yaml
 
 PRESETS = Path("presets")
+_RATIO = re.compile(r"\d+:\d+")  # 4:3, which YAML 1.1 takes for a number of base 60
 _EXPONENT = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")  # 5e-5, which YAML 1.1 takes for text
 
 
@@ -69,12 +70,18 @@ def parse_settings(settings: Iterable[str]) -> dict[str, Any]:
     for setting in settings:
         key, equals, text = setting.partition("=")
         try:
-            found[key] = float(text) if _EXPONENT.fullmatch(text) else yaml.safe_load(text)
+            found[key] = _parsed(text)
         except yaml.YAMLError:
             equals = ""
         if not (key and equals):
             raise InputError(f"set is {setting!r}; allowed: KEY=VALUE with a value as in params.yaml")
     return found
+
+
+def _parsed(text: str) -> Any:
+    if _RATIO.fullmatch(text):
+        return text
+    return float(text) if _EXPONENT.fullmatch(text) else yaml.safe_load(text)
 
 
 def write_params(preset: str, overrides: Mapping[str, Any], path: Path = Path("params.yaml")) -> list[str]:

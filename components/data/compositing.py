@@ -143,8 +143,8 @@ def fit(planes: Planes, block: int, params: Preprocess) -> Planes:
 def _centre(planes: Planes, inner: tuple[int, int]) -> Planes:
     """The largest part in the middle that has the proportions of `inner`, height and width."""
     height, _, width = planes.shape
-    rows = min(height, (2 * width * inner[0] + inner[1]) // (2 * inner[1]))
-    columns = min(width, (2 * height * inner[1] + inner[0]) // (2 * inner[0]))
+    rows = max(1, min(height, (2 * width * inner[0] + inner[1]) // (2 * inner[1])))
+    columns = max(1, min(width, (2 * height * inner[1] + inner[0]) // (2 * inner[0])))
     top, left = (height - rows) // 2, (width - columns) // 2
     return planes[top : top + rows, :, left : left + columns]
 

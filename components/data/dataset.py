@@ -78,6 +78,12 @@ class ImageSet:
                 *index["shape"],
             ):
                 raise InputError(f"{folder / entry['file']}: not the shard that index.json describes")
+        if labels is not None and (
+            labels.dtype != np.uint16
+            or len(labels) != sum(len(shard) for shard in shards)
+            or labels.max() >= len(known["names"])
+        ):
+            raise InputError(f"{folder / known[split]['file']}: not the labels that index.json describes")
         digests = [entry["sha256"] for entry in entries]
         images = cls(shards, digest, hashlib.sha256("".join(digests).encode()).hexdigest())
         if known:

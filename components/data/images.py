@@ -55,6 +55,15 @@ def premultiplied(pixels: Uint8) -> Uint8:
     return np.concatenate([((2 * product + 255) // 510).astype(np.uint8), pixels[..., 3:]], axis=-1)
 
 
+def framed(image: Uint8, side: int, paper: tuple[int, int, int] = (255, 255, 255)) -> Uint8:
+    """[H, W, 3] scaled to `side` pixels on its longer side, in the middle of [side, side, 3] of `paper`."""
+    height, width = (pixels * side // max(image.shape[:2]) for pixels in image.shape[:2])
+    page = Image.new("RGB", (side, side), paper)
+    scaled = Image.fromarray(image).resize((width, height), Image.Resampling.BOX)
+    page.paste(scaled, ((side - width) // 2, (side - height) // 2))
+    return np.asarray(page)
+
+
 def encode_png(array: Uint8) -> bytes:
     """The PNG of [H, W, C] with 1 (grey), 3 (RGB) or 4 (RGBA) channels, straight alpha."""
     buffer = io.BytesIO()

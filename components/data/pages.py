@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from components.config import Preprocess
 from components.data.buckets import Original, read_originals
 from components.data.compositing import Colour, alpha_kind, art_block, composite, fit, premultiply, visible_pixels
 from components.data.decoding import decode
 from components.data.files import write_bytes
-from components.data.images import Uint8, encode_png, grid, save_png
+from components.data.images import Uint8, encode_png, framed, grid, save_png
 from components.data.similarity import KINDS
 
 TILE = 128
@@ -55,11 +54,7 @@ def tile(pixels: Uint8, paper: Colour) -> Uint8:
     """A training image [H, W, C] in the middle of [TILE, TILE, 3] of `paper`; over it, where it has alpha."""
     if pixels.shape[2] == 4:
         pixels = composite(pixels.transpose(0, 2, 1).astype(np.float32), paper)
-    height, width = (side * TILE // max(pixels.shape[:2]) for side in pixels.shape[:2])
-    page = Image.new("RGB", (TILE, TILE), paper)
-    picture = Image.fromarray(pixels).resize((width, height), Image.Resampling.BOX)
-    page.paste(picture, ((TILE - width) // 2, (TILE - height) // 2))
-    return np.asarray(page)
+    return framed(pixels, TILE, paper)
 
 
 STYLE = """
@@ -97,8 +92,8 @@ def save_html(path: Path, summary: dict[str, Any], pairs: Iterable[tuple[dict[st
         _table("Parameters", summary["preprocess"]),
     ]
     figures: dict[str, list[str]] = {kind: [] for kind in KINDS}
-    for row, images in pairs:
-        pictures = "".join(f'<img alt="" src="{_data(image)}">' for image in images)
+    for row, both in pairs:
+        pictures = "".join(f'<img alt="" src="{_data(image)}">' for image in both)
         words = f"{escape(row['first'])}<br>{escape(row['second'])}<br>{row['bits']} of 256 bits differ"
         figures[row["kind"]].append(f"<figure>{pictures}<figcaption>{words}</figcaption></figure>")
     alike = "".join(f"<h2>{TITLES[kind]}</h2>{''.join(found)}" for kind, found in figures.items() if found)

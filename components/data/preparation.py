@@ -29,6 +29,7 @@ from components.executor import Spread, WorkerKilledError
 
 PREVIEWED = 16  # pictures on the page
 MAX_LABELS = 2**16
+NO_LABEL = "no label"
 
 
 def prepare(raw: Path, folder: Path, params: Preprocess, spread: Spread) -> dict[str, Any]:
@@ -163,8 +164,8 @@ def _write_labels(folder: Path, chosen: Selection) -> dict[str, Any]:
 
 
 def _label(name: str) -> str:
-    """The first folder of a name; "" where it lies in none."""
-    return name.partition("/")[0] if "/" in name else ""
+    """The first folder of a name; NO_LABEL where it lies in none."""
+    return name.partition("/")[0] if "/" in name else NO_LABEL
 
 
 def _image_rows(chosen: Selection, params: Preprocess) -> Iterator[dict[str, Any]]:

@@ -161,11 +161,15 @@ def measure_on_holdout(bench: Bench, folder: Path) -> Groups | str:
     """A generator folder against the holdout images, over an executor; or why that cannot be."""
     source = Generated.at(folder, bench.gpus)
     try:
-        own = source.generator().channels
+        generator = source.generator()
     except InputError as error:
         return str(error)
-    if own != bench.look.channels:
-        return f"it draws images of {own} channels, the data has {bench.look.channels}"
+    own, (height, width, channels) = generator.channels, bench.reals("holdout").images().shape[1:]
+    if own != channels:
+        return f"it draws images of {own} channels, the data has {channels}"
+    rows, columns = generator.sizes.grid
+    if rows * width != columns * height:
+        return f"it draws images of {columns}:{rows}, the data has {width}x{height}"
     with executor(preload="components.evaluation.description", gpus=bench.gpus) as spread:
         return bench.on_holdout(source, spread)
 

@@ -63,7 +63,7 @@ def evaluate(bench: Bench, folder: Path, spread: Spread) -> Report:
         **grouped("path", {"perceptual_length": path_length(steps)}),
         **grouped("memorisation", {"share": copies.rate}),
         **grouped("collapse", fallen.intervals),
-        **grouped("labels", {label.name or "no label": label.covered for label in fallen.labels}),
+        **grouped("labels", {label.name: label.covered for label in fallen.labels}),
         "counts": {"samples": bench.samples, "train": len(split.reference), "holdout": len(holdout.features)},
     }
     groups["memorisation"]["expected"] = copies.expected

@@ -21,12 +21,13 @@ def draw(folder: Path, candidate: Path, bench: Bench, copies: Memorisation) -> N
     train = bench.reals("train")
     reals, fakes = train(bench.split().aside[:COUNT]), sample(generator, range(COUNT), psi)
     few = min(FEW, len(reals))
-    rows = {"real": reals[:few], f"generated, psi {psi:g}": fakes[:few], "real, blurred": blur_to_8(reals[:few])}
+    at = "" if generator.truncated_layers == 0 else f", psi {psi:g}"
+    rows = {"real": reals[:few], f"generated{at}": fakes[:few], "real, blurred": blur_to_8(reals[:few])}
     save_png(folder / "samples.png", page(fakes, columns=8))
     save_png(folder / "reals.png", page(reals, columns=8))
     save_png(folder / "comparison.png", comparison(rows))
     if generator.num_layers > COARSE_LAYERS:
         save_png(folder / "mixing.png", page(style_mixing(generator, range(4), range(10, 17), psi), columns=8))
-    at = copies.closest(PAIRS)
-    pairs = closest_pairs(sample(generator, at.tolist()), train(copies.nearest.position[at]), copies)
+    seeds = copies.closest(PAIRS)
+    pairs = closest_pairs(sample(generator, seeds.tolist()), train(copies.nearest.position[seeds]), copies)
     save_png(folder / "closest.png", pairs)

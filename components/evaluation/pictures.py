@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from components.data.images import Uint8, grid, premultiplied
+from components.data.images import Uint8, framed, grid, premultiplied
 from components.evaluation.memorisation import NEIGHBOURS, Bool, Memorisation
 
 PAGE_WIDTH = 720  # pixels, about
 CAPTION_HEIGHT = 18
-CHECKS = 8  # squares of the checkerboard along a side
+CHECKS = 8  # squares of the checkerboard along the shorter side
 LIGHT, DARK = 255, 226  # its greys
 TILE = 128  # side of an image among the closest pairs
 PAIRS_A_ROW = 4
@@ -34,7 +34,8 @@ def on_checker(images: Uint8) -> Uint8:
     """Premultiplied [N, H, W, 4] over a light checkerboard, [N, H, W, 3]; [N, H, W, 3] as it is."""
     if images.shape[3] == 3:
         return images
-    rows, columns = (np.arange(side) * CHECKS // side for side in images.shape[1:3])
+    cell = max(1, min(images.shape[1:3]) // CHECKS)
+    rows, columns = (np.arange(side) // cell for side in images.shape[1:3])
     board = np.where((rows[:, None] + columns) % 2, DARK, LIGHT)[..., None]
     through = np.rint((255 - images[..., 3:].astype(np.int64)) * board / 255)
     return np.minimum(images[..., :3] + through, 255).astype(np.uint8)
@@ -105,8 +106,7 @@ def _summary(found: Memorisation) -> str:
 
 
 def _tiles(images: Uint8) -> list[Image.Image]:
-    side = (TILE, TILE)
-    return [Image.fromarray(image).resize(side, Image.Resampling.BOX) for image in on_checker(images)]
+    return [Image.fromarray(framed(image, TILE)) for image in on_checker(images)]
 
 
 def frames(paths: Sequence[Path]) -> bytes:

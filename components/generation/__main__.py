@@ -59,7 +59,8 @@ def main(argv: list[str] | None = None) -> None:
     seeds = parse_seeds(arguments.seeds)
     if arguments.sheet and len(set(seeds)) < len(seeds):
         raise InputError(f"--seeds is {arguments.seeds}; allowed with --sheet: each seed once, as it names a sprite")
-    images = sample(load_generator(_folder(arguments.model)), seeds, arguments.psi, arguments.label)
+    generator = load_generator(_folder(arguments.model))
+    images = sample(generator, seeds, arguments.psi, arguments.label)
     columns = arguments.columns or math.ceil(math.sqrt(len(seeds)))
     written = str(arguments.out)
     try:
@@ -69,7 +70,8 @@ def main(argv: list[str] | None = None) -> None:
             save_png(arguments.out, straight(grid(images, columns)))
     except OSError as error:
         raise InputError(f"--out {arguments.out}: {error.strerror}") from None
-    print(f"{written}: {len(seeds)} images at psi {arguments.psi:g}")
+    at = ", which this arch does not truncate" if generator.truncated_layers == 0 else f" at psi {arguments.psi:g}"
+    print(f"{written}: {len(seeds)} images{at}")
 
 
 if __name__ == "__main__":

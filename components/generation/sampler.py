@@ -88,10 +88,12 @@ def latents(generator: Generator, seeds: Sequence[int], label: str = "") -> Late
     z = torch.stack([torch.randn(generator.latent_dim, generator=rng) for rng in rngs])
     labels = generator.draw_labels(rngs)
     if label:
-        names = list(generator.labels)
-        if label not in names:
-            raise InputError(f"label is {label!r}; allowed: {', '.join(names) or 'none, as the model knows no labels'}")
-        labels = torch.full((len(seeds),), names.index(label), device=generator.w_avg.device)
+        learnt = [name for name, images in generator.labels.items() if images]
+        if label not in learnt:
+            allowed = ", ".join(learnt) or "none, as the model knows no labels"
+            raise InputError(f"label is {label!r}; allowed: {allowed}")
+        position = list(generator.labels).index(label)
+        labels = torch.full((len(seeds),), position, device=generator.w_avg.device)
     return Latents(z.to(generator.w_avg.device), labels, rngs)
 
 

@@ -26,16 +26,13 @@ class PixelNorm(nn.Module):
 
 
 class FromLatent(nn.Module):
-    """The 4×4 convolution of a single pixel padded by 3, as a matrix product: [N, D] → [N, W, *grid].
-
-    An output pixel sees D inputs, and by these its weights are scaled.
-    """
+    """The 4×4 convolution of a single pixel padded by 3, as a matrix product: [N, D] → [N, W, *grid]."""
 
     def __init__(self, latent_dim: int, width: int, grid: tuple[int, int]) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.randn(latent_dim, width, *grid))
         self.bias = nn.Parameter(torch.zeros(width))
-        self.scale = RELU_GAIN / math.sqrt(latent_dim)
+        self.scale = RELU_GAIN / math.sqrt(math.prod(self.weight.shape[2:]) * latent_dim)
 
     def forward(self, w: Tensor) -> Tensor:
         weight = (self.weight * self.scale).to(w.dtype).permute(0, 2, 3, 1)

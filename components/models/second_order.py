@@ -36,6 +36,11 @@ def input_gradients_only() -> Iterator[None]:
         _Convolution.of_weights = before
 
 
+def weight_gradients_wanted() -> bool:
+    """False in a backward pass inside input_gradients_only()."""
+    return _Convolution.of_weights
+
+
 def conv2d(
     x: Tensor, weight: Tensor, bias: Tensor | None = None, *, stride: int = 1, padding: int = 0, groups: int = 1
 ) -> Tensor:

@@ -17,6 +17,8 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.nn import functional as F
 
+from components.models.second_order import weight_gradients_wanted
+
 LARGEST, NARROWEST = 8, 64  # H and channels for which it pays: the sums around the products take their time
 
 
@@ -52,7 +54,7 @@ class _Halve(Function):
         (tiles, kernels), (of_x, of_weight) = ctx.saved_tensors, ctx.needs_input_grad
         own = _from_small(gradient)
         for_x = _to_large(own @ kernels, len(gradient)) if of_x else None
-        return for_x, _to_weight(own.transpose(1, 2) @ tiles) if of_weight else None
+        return for_x, _to_weight(own.transpose(1, 2) @ tiles) if of_weight and weight_gradients_wanted() else None
 
 
 class _Double(Function):
@@ -67,7 +69,7 @@ class _Double(Function):
         (tiles, kernels), (of_x, of_weight) = ctx.saved_tensors, ctx.needs_input_grad
         own = _from_large(gradient)
         for_x = _to_small(own @ kernels.transpose(1, 2), len(gradient)) if of_x else None
-        return for_x, _to_weight(tiles.transpose(1, 2) @ own) if of_weight else None
+        return for_x, _to_weight(tiles.transpose(1, 2) @ own) if of_weight and weight_gradients_wanted() else None
 
 
 # What follows are linear maps along rows, then along columns, and their transposes.

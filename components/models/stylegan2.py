@@ -252,7 +252,7 @@ class DiscriminatorHead(nn.Module):
         x = leaky_relu_(self.hidden(x.float().flatten(1)))
         logits: Tensor = self.logit(x)
         if self.embedding is not None:
-            return (logits * self.embedding(labels)).sum(1) / math.sqrt(logits.shape[1])
+            logits = (logits * self.embedding(labels)).sum(1, keepdim=True) / math.sqrt(logits.shape[1])
         return logits.squeeze(1)
 
 

@@ -27,7 +27,7 @@ def update_average(average: nn.Module, model: nn.Module, beta: float) -> None:
 
 @torch.no_grad()
 def settle(average: Generator, z: Tensor) -> None:
-    """Takes the running statistics of batch norm from the average's own features of z [N, latent_dim].
+    """Takes the running statistics of batch norm from the average's own features of all workers' z [N, latent_dim].
 
     Those of the model that is trained do not fit averaged weights. Nothing happens where there is no batch norm.
     """

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from components.config import ARCHS, InputError, Train
+from components.data.dataset import ImageSet
 from components.models import build_recipe
 
 _COMPONENTS = Path(__file__).resolve().parents[1]
@@ -56,6 +57,18 @@ def _initial_digest(init_from: str) -> str:
         return digest.hexdigest()
     except OSError as error:
         raise InputError(f"train.init_from: {error}; allowed: models:/NAME/VERSION or a generator folder") from None
+
+
+def check_labels(config: Train, data: ImageSet) -> None:
+    """Refuses to tell the networks labels that are not there.
+
+    Raises:
+        InputError: train.labels, and the train images have fewer than two labels.
+    """
+    found = [name for name, images in data.label_counts().items() if images]
+    if config.labels and len(found) < 2:
+        known = ", ".join(found) or "none"
+        raise InputError(f"train.labels is true, and the train images have {known}; allowed: two labels or more")
 
 
 def check_target(reached: int, config: Train, resolution: int) -> None:

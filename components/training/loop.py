@@ -76,7 +76,7 @@ class Trainer:
         self._images = feed(data, device)
         self._labels: Tensor | None = None
         if config.labels:
-            assert data.labels is not None, "train.labels needs a set with labels"
+            assert data.labels is not None, "identity.check_labels() was to be asked first"
             self._labels = torch.from_numpy(data.labels.astype(np.int64)).to(device)
         self.players = Players(
             config, model_config(config, data), _seed(config.seed, 0, "weights"), device, rank=rank, world=world
@@ -131,7 +131,7 @@ class Trainer:
                 phase = self.phase
                 self.step()
             statistics = self._read_statistics()
-            settle(self.players.average, self._latents("settle", SETTLING))
+            self.settle()
             elapsed = time.monotonic() - begin
             self.seconds += elapsed
             grid = self.sample_grid(phase)
@@ -158,9 +158,14 @@ class Trainer:
             raise FloatingPointError(f"a loss or weight is not finite at {self.nimg / 1000:.1f} kimg: {statistics}")
         return statistics
 
-    def _latents(self, purpose: str, count: int) -> Tensor:
-        """[count, latent_dim], the same at every tick."""
-        random = torch.Generator().manual_seed(_seed(self.config.seed, 0, purpose))
+    def settle(self) -> None:
+        """Gives the average's batch norm, where it has any, statistics of its own, from latents that workers share."""
+        settle(self.players.average, self._settling_latents().chunk(self.world)[self.rank])
+
+    def _settling_latents(self) -> Tensor:
+        """About SETTLING, [n, latent_dim], whole batches of them, the same at every tick."""
+        count = max(1, SETTLING // self.config.batch) * self.config.batch
+        random = torch.Generator().manual_seed(_seed(self.config.seed, 0, "settle"))
         return torch.randn(count, self.config.latent_dim, generator=random).to(self.device)
 
     @torch.no_grad()

@@ -206,6 +206,12 @@ def test_cropping_takes_the_centre_of_the_frames_proportions():
     assert (picture == (10, 20, 30, 255)).all()
 
 
+@pytest.mark.parametrize("size", [(1, 9), (9, 1), (1, 1)])
+def test_cropping_leaves_at_least_a_pixel(size):
+    planes = planes_of(Image.new("RGBA", size, (10, 20, 30, 255)))
+    assert fitted(planes, 32, shape="crop", aspect="4:3", margin=0.3125).any()
+
+
 def test_pixel_art_fills_a_frame_by_whole_numbers():
     picture = art(1, side=5)
     planes = planes_of(Image.fromarray(picture))

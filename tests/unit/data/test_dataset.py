@@ -34,6 +34,18 @@ def test_gathers_across_shards_in_the_order_asked(folder):
     np.testing.assert_array_equal(data[asked], images[asked])
 
 
+@pytest.mark.parametrize("labels", [[0] * 9, [0] * 9 + [2], None])
+def test_labels_that_are_not_the_images_are_refused(folder, labels):
+    path, _ = folder
+    stored = np.zeros(10, np.int64) if labels is None else np.array(labels, np.uint16)
+    np.save(path / "train-labels.npy", stored)
+    index = json.loads((path / "index.json").read_text())
+    index["labels"] = {"names": ["a", "b"], "train": {"file": "train-labels.npy"}}
+    (path / "index.json").write_text(json.dumps(index | {"digest": index_digest(index)}))
+    with pytest.raises(InputError, match=r"train-labels\.npy: not the labels that index.json describes"):
+        ImageSet.open(path, "train")
+
+
 def test_damaged_folders_are_refused(folder, tmp_path):
     path, images = folder
     with pytest.raises(InputError, match="not a folder of shards"):

@@ -246,9 +246,13 @@ def test_snapshots_and_the_final_report_agree(bench, generator):
 
 
 def test_what_cannot_be_measured_here_says_why(bench, tmp_path):
-    config = CONFIG | {"channels": 4}
-    save_generator(tmp_path, config, build_generator(config).state_dict())
-    assert measure_on_holdout(bench, tmp_path) == "it draws images of 4 channels, the data has 3"
+    for change, reason in (
+        ({"channels": 4}, "it draws images of 4 channels, the data has 3"),
+        ({"grid": [4, 3]}, "it draws images of 3:4, the data has 16x16"),
+    ):
+        config = CONFIG | change
+        save_generator(tmp_path, config, build_generator(config).state_dict())
+        assert measure_on_holdout(bench, tmp_path) == reason
     (tmp_path / "config.json").write_text("{")
     assert "the generator is damaged" in measure_on_holdout(bench, tmp_path)
 

@@ -52,6 +52,19 @@ def test_alpha_shows_a_checkerboard():
     assert on_checker(images(2, 8)).tobytes() == images(2, 8).tobytes()
 
 
+def test_cards_keep_their_proportions_and_square_checks():
+    card = np.full((1, 32, 24, 4), 255, np.uint8)
+    card[..., :3] = 9
+    (tile,) = pages._tiles(card)
+    expected = np.full((128, 128, 3), 255)
+    expected[:, 16:112] = 9
+    np.testing.assert_array_equal(np.asarray(tile), expected)
+    board = on_checker(np.zeros((1, 32, 24, 4), np.uint8))[0, ..., 0]
+    np.testing.assert_array_equal(
+        board, np.where(np.kron(np.indices((11, 8)).sum(0) % 2, np.ones((3, 3)))[:32], 226, 255)
+    )
+
+
 @pytest.mark.parametrize("size", [32, 128, 256])
 def test_closest_pairs_stand_in_order_flipped_as_matched_and_framed_when_flagged(size):
     scores = np.array([0.9, 0.1, 0.5, 0.3, 0.7])

@@ -112,3 +112,13 @@ def test_a_label_can_be_asked_for(arch):
         assert (drawn == owl).all() == (label == 2)
     with pytest.raises(InputError, match="label is 'ant'; allowed: cat, dog, owl"):
         sample(generator, [0], label="ant")
+
+
+def test_a_label_without_images_is_not_drawn():
+    """It keeps its place, and its vector has learnt nothing."""
+    torch.manual_seed(0)
+    generator = build_generator(CONFIG | {"arch": "stylegan2", "labels": {"ant": 0, **LABELS}})
+    assert set(latents(generator, range(200)).labels.tolist()) == {1, 2, 3}
+    assert latents(generator, [0], label="dog").labels.tolist() == [2]
+    with pytest.raises(InputError, match=r"label is 'ant'; allowed: cat, dog, owl$"):
+        latents(generator, [0], label="ant")

@@ -60,7 +60,9 @@ def test_the_generator_is_the_papers_steps(networks):
     own, _ = networks
     z = torch.randn(3, 16)
     first = own.blocks["4"].conv0
-    kernel = first.weight.permute(1, 0, 2, 3).flip(2, 3) * math.sqrt(2 / 16)  # as a convolution of the padded pixel
+    kernel = first.weight.permute(1, 0, 2, 3).flip(2, 3) * math.sqrt(
+        2 / (16 * 16)
+    )  # as a convolution of the padded pixel
     x = F.conv2d(normed(z)[:, :, None, None], kernel, first.bias, padding=3)
     for size, block in own.blocks.items():
         x = normed(leaky(x if size == "4" else conv(block.conv0, upsample(x))))

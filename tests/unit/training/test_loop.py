@@ -9,7 +9,7 @@ import torch
 from components.config import load_params
 from components.data.dataset import ImageSet, batch_indices
 from components.training import state
-from components.training.loop import SETTLING, Trainer
+from components.training.loop import Trainer
 
 PARAMS = load_params("params.yaml").train
 TINY = replace(
@@ -105,6 +105,22 @@ def test_the_variety_of_samples_is_a_share_of_the_reals(data):
         assert tick.record["sample_std"] == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.parametrize("world", [1, 2])
+def test_labels_are_those_of_the_images_beside_them(world):
+    """Of the whole batch, in the order of the workers' slices; each image is as bright as its label."""
+    labels = np.arange(50, dtype=np.uint16) % 5
+    grey = 40 * labels.astype(np.uint8)
+    data = ImageSet([np.repeat(grey, 16 * 16 * 3).reshape(50, 16, 16, 3)], "digest")
+    data.labels, data.label_names = labels, tuple("abcde")
+    config = replace(TINY, arch="stylegan2", labels=True, batch=16)
+    trainers = [Trainer(config, data, CPU, rank=rank, world=world) for rank in range(world)]
+    parts = [trainer._next_batch(trainer.phase, torch.Generator()) for trainer in trainers]
+    shown = torch.cat([images for images, _ in parts]).mean(dim=(1, 2, 3))
+    for _, found in parts:
+        torch.testing.assert_close((shown + 1) * 127.5 / 40, found.float())
+    assert len(set(parts[0][1].tolist())) > 2
+
+
 def test_a_raised_target_goes_on_and_a_reached_one_does_nothing(data):
     trainer = Trainer(TINY, data, CPU)
     ticks = finish(trainer)
@@ -181,7 +197,7 @@ def test_an_average_with_batch_norm_draws_by_statistics_of_its_own(data):
     config = replace(TINY, arch="dcgan", learning_rate=0.01, ema_kimg=0.05)
     trainer = Trainer(config, data, CPU)
     finish(trainer)
-    average, z = trainer.players.average, trainer._latents("settle", SETTLING)
+    average, z = trainer.players.average, trainer._settling_latents()
     with torch.no_grad():
         settled = average.synthesis(z[:, None], [])
         by_batch = average.train().synthesis(z[:, None], [])

@@ -119,5 +119,8 @@ def test_one_worker_s_step_is_two_workers_step(tmp_path, arch):
     assert moments
     for name in moments:  # grows by a hundredth of the squared gradient: unlike weights, no ratio of tiny numbers
         torch.testing.assert_close(two[name], one[name], rtol=1e-3, atol=1e-7, msg=name)
+    for name in one:  # settled from latents that the workers share
+        if name.startswith("average/") and "running" in name:
+            torch.testing.assert_close(two[name], one[name], rtol=1e-5, atol=1e-6, msg=name)
     for name in ("generator/w_avg", "step/sums", "step/path_mean", "step/augment_p"):
         torch.testing.assert_close(two[name], one[name], rtol=1e-4, atol=1e-6, msg=name)

@@ -64,6 +64,7 @@ def train(trainer, folder, stop):
             trainer.step()
             if trainer.nimg % (TICK_KIMG * 1000) == 0:  # as a tick does
                 trainer.players.read_statistics()
+        trainer.settle()
     else:
         for tick in trainer.run(tick_kimg=TICK_KIMG):
             records.append({k: v for k, v in tick.record.items() if k not in CLOCKS})
