@@ -131,20 +131,20 @@ def measured(trial: Trial, shards: Path, device: str) -> dict[str, Any]:
     data, total = ImageSet.open(shards, "train"), trial.params.train.total_kimg
     bench = replace(Bench.build(trial.params.evaluate, shards, gpus=device == "cuda"), cache=shards.parent / "cache")
     trainer = Trainer(trial.params.train, data, torch.device(device))
-    records, path = [], []
+    records, trend = [], []
     for tick in trainer.run(tick_kimg=total / 12):
         records.append(tick.record)
         if len(records) % 4 == 0 or tick.done:
             with replacing(trial.folder / "generator") as folder:
                 save_generator(folder, trainer.average_config(), trainer.players.average.state_dict())
             found = bench.on_holdout(Generated.at(trial.folder / "generator", bench.gpus))
-            path.append(found["holdout"][bench.metric])
-            print(f"{trial.folder.name}: {tick.record['kimg']:.1f} kimg, {bench.metric} {path[-1]:.3g}", flush=True)
+            trend.append(found["holdout"][bench.metric])
+            print(f"{trial.folder.name}: {tick.record['kimg']:.1f} kimg, {bench.metric} {trend[-1]:.3g}", flush=True)
     report = evaluate(bench, trial.folder / "generator", inline)
     images = sample(Generated.at(trial.folder / "generator", bench.gpus).generator(), range(64))
     save_png(trial.folder / "samples.png", page(images, columns=8))
     speed = median(record["images_per_s"] for record in records)
-    last = {"path": path, "augment_p": records[-1]["augment_p"], "images_per_s": speed, "alarm": report.alarm}
+    last = {"trend": trend, "augment_p": records[-1]["augment_p"], "images_per_s": speed, "alarm": report.alarm}
     return {**report.groups, **last}
 
 
@@ -160,7 +160,7 @@ def table(trials: list[Trial]) -> str:
     rows = [head, ["---"] * len(head)]
     for name in names:
         cells = [" / ".join(f"{report[group][key]:.3g}" for report in found[name]) for group, key, _ in SHOWN]
-        cells.append(" / ".join(", ".join(f"{value:.3g}" for value in report["path"]) for report in found[name]))
+        cells.append(" / ".join(", ".join(f"{value:.3g}" for value in report["trend"]) for report in found[name]))
         cells.append(" / ".join(f"{report['augment_p']:.2f}" for report in found[name]))
         rows.append([name, *cells, " / ".join("yes" if report["alarm"] else "no" for report in found[name])])
     floor = found[names[0]][0]["holdout_floor"]
