@@ -161,7 +161,7 @@ def test_the_first_folder_is_the_label_by_choice(tmp_path):
     files = [(f"{'cat' if n % 2 else 'dog'}/{name}", content) for n, (name, content) in enumerate(FILES)]
     _, made = run(tmp_path / "a", [*files, ("loose.png", picture(50))], replace(PARAMS, labels=True))
     index = json.loads(made["index.json"])
-    assert index["labels"]["names"] == ["", "cat", "dog"]
+    assert index["labels"]["names"] == ["cat", "dog", "no label"]
     for split in ("train", "holdout"):
         numbers = np.load(io.BytesIO(made[index["labels"][split]["file"]]))
         said = [row["label"] for row in rows(made, "images.jsonl") if row["split"] == split]
