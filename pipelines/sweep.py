@@ -14,7 +14,7 @@ from components.sweep.search import preset, search
 from components.sweep.space import draw, read_space
 from components.sweep.trial import Trial
 from components.tracking import registry
-from components.training.identity import run_key
+from components.training.identity import check_labels, run_key
 from components.training.initial import fetch
 from pipelines import stage
 
@@ -33,6 +33,7 @@ def main() -> None:
     for values, tried in draw(space, params):
         if tried.preprocess != params.preprocess or tried.evaluate != params.evaluate:
             raise InputError(f"{path}: vary is {', '.join(space.vary)}; allowed: keys of train")
+        check_labels(tried.train, data)
         run = Path("runs", run_key(tried.train, data.digest)).resolve()
         fetch(run, tried.train, data, registry.resolve)
         trials.append(

@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,6 +64,13 @@ class Project:
         env = processes.environment(PYTHONPATH=str(self.path), **environment)
         code = processes.run(argv, env=env, cwd=self.path, on_line=lines.append)
         return subprocess.CompletedProcess(argv, code, stdout="".join(f"{line}\n" for line in lines))
+
+    def stages(self, *names: str) -> str:
+        """Runs the entry points of stages, which must end well. Returns what the last one said."""
+        for name in names:
+            done = self.run(sys.executable, "-m", f"pipelines.{name}")
+            assert done.returncode == 0, done.stdout[-5000:]
+        return done.stdout
 
     def commit(self) -> None:
         """Commits all there is."""

@@ -133,10 +133,18 @@ class Bench:
         """Which holdout images have a described image near them, [M]."""
         return covered(found.features, _prepared(self, "holdout")[0])
 
-    def collapse(self, found: Described) -> Collapse:
-        """Whether described images repeat each other or leave out much: against the train images set aside."""
+    def layouts_aside(self) -> Float32:
+        """Of the train images set aside, [N, f], without describing them all."""
+        return _layouts_aside(self)
+
+    def collapse(self, found: Described, aside: Float32) -> Collapse:
+        """Whether described images repeat each other or leave out much.
+
+        Args:
+            aside: layouts of the train images set aside.
+        """
         labels = self.reals("holdout").images().named_labels()
-        return collapse(found.layouts, _layouts_aside(self), self.covered(found), labels)
+        return collapse(found.layouts, aside, self.covered(found), labels)
 
     def _name(self, kind: str) -> str:
         return metric_name(kind, self.look.extractor())
@@ -194,6 +202,5 @@ def _prepared(bench: Bench, split: str) -> tuple[Reals, Reals | None]:
 
 @lru_cache(maxsize=2)
 def _layouts_aside(bench: Bench) -> Float32:
-    """Of the train images set aside, [N, f]."""
     aside, reals = bench.split().aside, bench.reals("train")
     return np.concatenate([layout(reals(keys)) for keys in np.array_split(aside, -(-len(aside) // BATCH))])

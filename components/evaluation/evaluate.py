@@ -54,7 +54,7 @@ def evaluate(bench: Bench, folder: Path, spread: Spread) -> Report:
     baselines = _baselines(bench, aside, folder, spread)
     alike = train_groups(bench.shards, len(train.layouts))
     copies = memorisation(found.layouts, train.layouts, holdout.layouts, alike)
-    fallen = bench.collapse(found)
+    fallen = bench.collapse(found, aside.layouts)
     steps = path_steps(source, seeds[: min(len(seeds) // 2, PATHS)], look, spread)
     groups: Groups = {
         **bench.against(SPLITS, found),

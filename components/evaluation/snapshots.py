@@ -41,10 +41,10 @@ def examine(exam: Exam) -> dict[str, Any]:
     nimg = int(exam.snapshot.name)
     known = {"nimg": nimg, "kimg": nimg / 1000, "digest": source.digest, "yardstick": exam.bench.yardstick}
     found = exam.bench.sampled(source)
-    fallen, against = exam.bench.collapse(found), exam.bench.against(("holdout",), found)
+    fallen = exam.bench.collapse(found, exam.bench.layouts_aside())
     return {
         **known,
-        **against,
+        **exam.bench.against(("holdout",), found),
         "collapse": fallen.values,
         "collapse_reason": fallen.reason,
         "time": int(time.time() * 1000),

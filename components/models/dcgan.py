@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from components.config import Train
 from components.models import interface
 from components.models.batch_norm import BatchNorm
+from components.models.layers import from_latent
 from components.models.second_order import LEAK
 from components.models.strided import double, halve
 
@@ -33,8 +34,7 @@ class FromLatent(nn.Module):
         self.weight = _kernel(latent_dim, width, grid)
 
     def forward(self, z: Tensor) -> Tensor:
-        weight = self.weight.to(z.dtype).permute(0, 2, 3, 1)
-        return (z @ weight.reshape(len(weight), -1)).view(-1, *weight.shape[1:]).permute(0, 3, 1, 2)
+        return from_latent(z, self.weight)
 
 
 class Up(nn.Module):

@@ -146,6 +146,15 @@ def downsample(x: Tensor) -> Tensor:
     return F.avg_pool2d(x, 2)
 
 
+def from_latent(z: Tensor, weight: Tensor) -> Tensor:
+    """The transposed convolution of one pixel: z [N, D] with weight [D, C, H, W] to [N, C, H, W], channels last.
+
+    As a matrix product; the weight is cast to z's dtype.
+    """
+    weight = weight.to(z.dtype).permute(0, 2, 3, 1)
+    return (z @ weight.reshape(len(weight), -1)).view(-1, *weight.shape[1:]).permute(0, 3, 1, 2)
+
+
 def pixel_norm(x: Tensor) -> Tensor:
     """Scales each feature vector to unit mean square over dimension 1. Reference: Karras et al. 2017, section 4.2."""
     return x * torch.rsqrt(x.square().mean(1, keepdim=True) + 1e-8)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from components.config import Train
 from components.models import growing, interface
 from components.models.growth import grown
-from components.models.layers import RELU_GAIN, EqualConv2d, pixel_norm
+from components.models.layers import RELU_GAIN, EqualConv2d, from_latent, pixel_norm
 from components.models.second_order import leaky_relu_
 
 
@@ -35,9 +35,7 @@ class FromLatent(nn.Module):
         self.scale = RELU_GAIN / math.sqrt(math.prod(self.weight.shape[2:]) * latent_dim)
 
     def forward(self, w: Tensor) -> Tensor:
-        weight = (self.weight * self.scale).to(w.dtype).permute(0, 2, 3, 1)
-        pixels = (w @ weight.reshape(len(weight), -1)).view(-1, *weight.shape[1:]) + self.bias.to(w.dtype)
-        return pixels.permute(0, 3, 1, 2)
+        return from_latent(w, self.weight * self.scale) + self.bias.to(w.dtype)[:, None, None]
 
 
 class GeneratorBlock(nn.Module):

@@ -11,6 +11,7 @@ from typing import Any
 from components.config import ARCHS, InputError, Train
 from components.data.dataset import ImageSet
 from components.models import build_recipe
+from components.training.initial import MODEL_FILES
 
 _COMPONENTS = Path(__file__).resolve().parents[1]
 
@@ -52,7 +53,7 @@ def _initial_digest(init_from: str) -> str:
         return ""
     digest = hashlib.sha256()
     try:
-        for name in ("config.json", "generator.safetensors", "discriminator.safetensors"):
+        for name in MODEL_FILES:
             digest.update((Path(init_from) / name).read_bytes())
         return digest.hexdigest()
     except OSError as error:

@@ -23,6 +23,7 @@ from components.training.loop import model_config
 
 INITIAL = "initial"  # of a run
 CONFIG_FILE, GENERATOR_FILE, DISCRIMINATOR_FILE = "config.json", "generator.safetensors", "discriminator.safetensors"
+MODEL_FILES = (CONFIG_FILE, GENERATOR_FILE, DISCRIMINATOR_FILE)
 Model = tuple[dict[str, Any], dict[str, Tensor], dict[str, Tensor]]
 
 
@@ -47,7 +48,7 @@ def fetch(run: Path, config: Train, data: ImageSet, resolve: Callable[[str], Pat
     except (OSError, ValueError, LookupError, TypeError, SafetensorError) as error:
         raise InputError(f"train.init_from is {name!r}: {error}; allowed: a model that this pipeline made") from None
     with replacing(folder) as fresh:
-        for file in (CONFIG_FILE, GENERATOR_FILE, DISCRIMINATOR_FILE):
+        for file in MODEL_FILES:
             shutil.copy(source / file, fresh)
 
 

@@ -16,18 +16,11 @@ from components.models.layers import fir_upsample
 SMALL = {"train.arch": "stylegan2", "train.gamma": 0.01, "train.total_kimg": 0.2, "evaluate.every_kimg": 0.1}
 
 
-def stage(project, *names):
-    for name in names:
-        done = project.run(sys.executable, "-m", f"pipelines.{name}")
-        assert done.returncode == 0, done.stdout
-    return done.stdout
-
-
 @pytest.fixture(scope="module")
 def trained(module_project):
     """The tiny project with stylegan2 registered as version 1, at 16²."""
     module_project.set(SMALL)
-    stage(module_project, "ingest", "preprocess", "train", "evaluate", "register")
+    module_project.stages("ingest", "preprocess", "train", "evaluate", "register")
     return module_project
 
 
@@ -61,7 +54,7 @@ def test_a_larger_run_starts_from_a_registered_model(trained):
             "train.learning_rate": 1e-12,
         }
     )
-    stage(trained, "preprocess", "train")
+    trained.stages("preprocess", "train")
     large = load_generator(trained.path / "models/candidate")
     assert large.resolution == 32
     ws = small.truncate(small.mapping(torch.randn(4, 16)), 1.0)
@@ -108,7 +101,7 @@ def test_a_model_of_another_arch_is_refused(trained):
 def test_archs_without_styles_are_measured_and_registered_alike(trained, arch):
     trained.set({"preprocess.resolution": 16, "train.init_from": "", "train.arch": arch, "train.gamma": 1.0})
     trained.set({"train.learning_rate": 0.0002, "train.progan.stable_kimg": 0.03, "train.progan.fade_kimg": 0.03})
-    stage(trained, "preprocess", "train", "evaluate", "register")
+    trained.stages("preprocess", "train", "evaluate", "register")
     assert read(trained.path / "models/candidate/config.json")["arch"] == arch
     assert not (trained.path / "reports/pictures/mixing.png").exists()  # it has no styles
     generator = load_generator(trained.path / "models/candidate")

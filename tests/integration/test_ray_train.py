@@ -38,9 +38,7 @@ if world > 1:
 @pytest.fixture
 def prepared(project):
     """The tiny project with its shards made."""
-    for stage in ("ingest", "preprocess"):
-        done = project.run(sys.executable, "-m", f"pipelines.{stage}")
-        assert done.returncode == 0, done.stdout
+    project.stages("ingest", "preprocess")
     return project
 
 

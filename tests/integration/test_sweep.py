@@ -34,9 +34,7 @@ def prepared(module_project):
     """A tiny project with its shards made, and a sweep to be run."""
     (module_project.path / "sweeps/tiny.yaml").write_text(yaml.safe_dump(SPACE))
     module_project.set({"preprocess.holdout": 0.2, "train.stylegan.start_resolution": 16})
-    for stage in ("ingest", "preprocess"):
-        done = module_project.run(sys.executable, "-m", f"pipelines.{stage}")
-        assert done.returncode == 0, done.stdout
+    module_project.stages("ingest", "preprocess")
     return module_project
 
 

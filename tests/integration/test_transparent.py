@@ -29,15 +29,8 @@ PLAIN_MODEL = "models:/bestiary-generator/1"
 def trained(module_project):
     """The tiny project at 16² with alpha, registered as version 1."""
     module_project.set(RGBA)
-    stage(module_project, "ingest", "preprocess", "train", "evaluate", "register")
+    module_project.stages("ingest", "preprocess", "train", "evaluate", "register")
     return module_project
-
-
-def stage(project, *names):
-    for name in names:
-        done = project.run(sys.executable, "-m", f"pipelines.{name}")
-        assert done.returncode == 0, done.stdout
-    return done.stdout
 
 
 def read(path):
@@ -121,8 +114,8 @@ def test_the_registered_model_answers_with_straight_alpha(trained):
 @pytest.mark.parametrize("arch", ["dcgan", "progan", "stylegan", "r3gan"])
 def test_the_other_archs_draw_alpha_too(trained, arch):
     trained.set({"train.arch": arch, "train.gamma": 1.0, "train.augment.kind": "diffaugment"})
-    assert "with alpha" in stage(trained, "train")
-    stage(trained, "evaluate")
+    assert "with alpha" in trained.stages("train")
+    trained.stages("evaluate")
     generator = load_generator(trained.path / "models/candidate")
     images = sample(generator, range(4))
     assert images.shape == (4, 16, 16, 4)

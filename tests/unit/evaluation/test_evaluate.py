@@ -242,6 +242,7 @@ def test_a_damaged_cache_is_made_again(bench):
 def test_snapshots_and_the_final_report_agree(bench, generator):
     found, report = bench.on_holdout(Generated.at(generator)), evaluate(bench, generator, inline).groups
     assert found == {name: report[name] for name in ("holdout", "holdout_low", "holdout_high")}
+    np.testing.assert_array_equal(bench.layouts_aside(), bench.described("train")[bench.split().aside].layouts)
     assert measure_on_holdout(bench, generator)["holdout"] == pytest.approx(found["holdout"], rel=1e-3, abs=1e-3)
 
 
