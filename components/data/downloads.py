@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import re
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -75,19 +76,31 @@ def fetch(what: str, name: str, opener: Opener, sha256: str | None = None, size:
         InputError: it cannot be fetched, or is not what digest and length say.
     """
     path, partial = CACHE / name, CACHE / f"{name}.partial"
-    if path.exists():
-        if sha256 in (None, _digest(path)):
-            return path
-        path.unlink()
     CACHE.mkdir(parents=True, exist_ok=True)
-    retrying(what, lambda: _go_on(what, partial, opener, size))
-    found = _digest(partial)
-    if sha256 not in (None, found):
-        partial.unlink()
-        raise InputError(f"{what} has sha256 {found}; allowed: {sha256}")
-    partial.replace(path)
-    _tag_file(partial).unlink(missing_ok=True)
-    return path
+    with _alone():
+        if path.exists():
+            if sha256 in (None, _digest(path)):
+                return path
+            path.unlink()
+        retrying(what, lambda: _go_on(what, partial, opener, size))
+        found = _digest(partial)
+        if sha256 not in (None, found):
+            partial.unlink()
+            raise InputError(f"{what} has sha256 {found}; allowed: {sha256}")
+        partial.replace(path)
+        _tag_file(partial).unlink(missing_ok=True)
+        return path
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Waits for other processes that fetch into the cache: what they bring may be what is wanted."""
+    descriptor = os.open(CACHE, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _digest(path: Path) -> str:

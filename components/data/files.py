@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +96,33 @@ def write_json(path: Path, content: Any) -> None:
 def write_json_lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:
     """Writes one JSON object a line, atomically."""
     write_pieces(path, (json.dumps(row, allow_nan=False).encode() + b"\n" for row in rows))
+
+
+def append_json_line(path: Path, row: dict[str, Any]) -> None:
+    """Adds one JSON object to a file's lines and syncs it; no half line stays, of a full disk or of a killed writer."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    line = json.dumps(row).encode() + b"\n"
+    with path.open("a+b", buffering=0) as file:
+        size = _whole(file)
+        try:
+            if file.write(line) < len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+            os.fsync(file.fileno())
+        except OSError:
+            os.ftruncate(file.fileno(), size)
+            raise
+
+
+def _whole(file: FileIO) -> int:
+    """Cuts off the half line at a file's end, if there is one. Returns its size."""
+    size = file.seek(0, os.SEEK_END)
+    if size:
+        file.seek(size - 1)
+        if file.read(1) != b"\n":
+            file.seek(0)
+            size = file.read().rfind(b"\n") + 1
+            os.ftruncate(file.fileno(), size)
+    return size
 
 
 def read_json_lines(path: Path) -> list[dict[str, Any]]:

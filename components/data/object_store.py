@@ -24,6 +24,7 @@ from components.data.archives import MAX_FILE_BYTES, Files, Refused, check_size
 from components.data.downloads import Body, TransientError, fetch, retrying
 
 THREADS = 8
+DEEDS = {"read": "read", "write": "written"}
 ROUND_TRIP_SIZES = (1000, 11 * 2**20)  # in one piece; in parts, of which only the last may be below 5 MiB
 CREDENTIALS = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment, or a profile named by AWS_PROFILE"
 
@@ -34,13 +35,13 @@ def fetch_object(uri: str, endpoint: str | None, version: str | None, sha256: st
     Raises:
         InputError: no access, no such object, no answer, or another content than sha256 names.
     """
-    client, (bucket, key) = _client(endpoint), _split(uri)
+    client, (bucket, key) = client_of(endpoint), split(uri)
     pinned = {"VersionId": version} if version else {}
 
     def opener(start: int, tag: str | None) -> Body:
         since = {"Range": f"bytes={start}-", "IfMatch": tag} if start and tag else {}
         try:
-            with _in_words(uri):
+            with in_words(uri):
                 answer = client.get_object(Bucket=bucket, Key=key, **pinned, **since)
         except _Changed:
             return opener(0, None)
@@ -54,7 +55,7 @@ def fetch_object(uri: str, endpoint: str | None, version: str | None, sha256: st
 
 
 def _chunks(uri: str, body: Any) -> Iterator[bytes]:
-    with _in_words(uri, transient=True), body:
+    with in_words(uri, transient=True), body:
         yield from body.iter_chunks(downloads.CHUNK)
 
 
@@ -64,8 +65,8 @@ def read_prefix(uri: str, endpoint: str | None, as_of: datetime) -> Files:
     Raises:
         InputError: no access, no such bucket, one that keeps no versions, no answer.
     """
-    client, (bucket, prefix) = _client(endpoint), _split(uri)
-    with _in_words(uri):
+    client, (bucket, prefix) = client_of(endpoint), split(uri)
+    with in_words(uri):
         if client.get_bucket_versioning(Bucket=bucket).get("Status") != "Enabled":
             raise InputError(f"{uri!r}: the bucket keeps no versions; allowed with as_of: a bucket with versioning")
         found = _newest(client, bucket, prefix, as_of)
@@ -128,7 +129,7 @@ def _ahead(pool: ThreadPoolExecutor, content: Any, versions: list[_Version]) -> 
 
 
 def _whole(client: Any, what: str, bucket: str, version: _Version) -> bytes:
-    with _in_words(what):
+    with in_words(what):
         answer = client.get_object(Bucket=bucket, Key=version.key, VersionId=version.id)
     content = b"".join(_chunks(what, answer["Body"]))
     if len(content) != version.size:
@@ -136,12 +137,14 @@ def _whole(client: Any, what: str, bucket: str, version: _Version) -> bytes:
     return content
 
 
-def _split(uri: str) -> tuple[str, str]:
+def split(uri: str) -> tuple[str, str]:
+    """Bucket and key of s3://bucket/key."""
     bucket, _, key = uri.removeprefix("s3://").partition("/")
     return bucket, key
 
 
-def _client(endpoint: str | None) -> Any:
+def client_of(endpoint: str | None) -> Any:
+    """A client with this project's timeouts; without an endpoint it is AWS_ENDPOINT_URL's, or Amazon's."""
     import boto3
     from botocore.config import Config
 
@@ -151,7 +154,7 @@ def _client(endpoint: str | None) -> Any:
         retries={"mode": "standard", "total_max_attempts": downloads.TRIES},
         max_pool_connections=THREADS,
     )
-    with _in_words(endpoint or "s3"):
+    with in_words(endpoint or "s3"):
         return boto3.session.Session().client("s3", endpoint_url=endpoint, config=config)
 
 
@@ -160,8 +163,12 @@ class _Changed(Exception):  # noqa: N818  an answer, not an error
 
 
 @contextmanager
-def _in_words(uri: str, transient: bool = False) -> Iterator[None]:
-    """Turns what boto3 raises into one line; with `transient`, a broken connection into a TransientError."""
+def in_words(uri: str, transient: bool = False, deed: str = "read") -> Iterator[None]:
+    """Turns what boto3 raises into one line; with `transient`, a broken connection into a TransientError.
+
+    Args:
+        deed: what is done to uri, of DEEDS.
+    """
     from botocore import exceptions
 
     try:
@@ -170,7 +177,7 @@ def _in_words(uri: str, transient: bool = False) -> Iterator[None]:
         code, status = error.response["Error"]["Code"], error.response["ResponseMetadata"]["HTTPStatusCode"]
         if status == 412:
             raise _Changed from None
-        raise InputError(f"{uri!r} {_said(code, status)}; allowed: what these credentials may read") from None
+        raise InputError(f"{uri!r} {_said(code, status, deed)}; allowed: what these credentials may {deed}") from None
     except (exceptions.NoCredentialsError, exceptions.PartialCredentialsError, exceptions.CredentialRetrievalError):
         raise InputError(f"{uri!r} needs credentials; allowed: {CREDENTIALS}") from None
     except (exceptions.HTTPClientError, exceptions.ConnectionError) as error:  # after botocore's own tries
@@ -184,16 +191,16 @@ def _in_words(uri: str, transient: bool = False) -> Iterator[None]:
             raise
         if transient:
             raise TransientError(f"broke off ({type(error).__name__})") from None
-        raise InputError(f"{uri!r} cannot be read ({error}); allowed: a bucket that answers") from None
+        raise InputError(f"{uri!r} cannot be {DEEDS[deed]} ({error}); allowed: a bucket that answers") from None
 
 
-def _said(code: str, status: int) -> str:
+def _said(code: str, status: int, deed: str) -> str:
     if code == "NoSuchBucket":
         return "names no bucket that is there"
     if status == 404 or code == "MethodNotAllowed":  # the latter where the version is a delete marker
         return f"is not there ({code})"
     if status in (401, 403):
-        return f"may not be read ({code})"
+        return f"may not be {DEEDS[deed]} ({code})"
     return f"answered {status} ({code})"
 
 
@@ -205,8 +212,8 @@ def round_trip(uri: str, endpoint: str | None = None) -> None:
     """
     from pyarrow import fs
 
-    bucket, prefix = _split(uri)
-    client = _client(endpoint)
+    bucket, prefix = split(uri)
+    client = client_of(endpoint)
     scheme, _, host = (endpoint or "").rstrip("/").rpartition("://")
     address = {"endpoint_override": host, "scheme": scheme} if endpoint else {}
     store = fs.S3FileSystem(
@@ -216,7 +223,7 @@ def round_trip(uri: str, endpoint: str | None = None) -> None:
         retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=downloads.TRIES),
     )
     key = f"{prefix.rstrip('/')}/round-trip-{uuid.uuid4().hex}".lstrip("/")
-    with _in_words(uri):
+    with in_words(uri):
         client.head_bucket(Bucket=bucket)
         for size in ROUND_TRIP_SIZES:
             content, version = hashlib.shake_256(b"bestiary").digest(size), {}
@@ -251,7 +258,7 @@ def main() -> None:
     parser.add_argument("--endpoint", help="where it is not Amazon's: http://host:port")
     given = parser.parse_args()
     try:
-        if not given.uri.startswith("s3://") or not _split(given.uri)[0]:
+        if not given.uri.startswith("s3://") or not split(given.uri)[0]:
             raise InputError(f"the first argument is {given.uri!r}; allowed: s3://bucket/prefix")
         round_trip(given.uri, given.endpoint)
     except InputError as error:

@@ -2,7 +2,6 @@
 
 import collections
 import hashlib
-import os
 import random
 import socket
 import subprocess
@@ -15,7 +14,6 @@ import boto3
 import pytest
 from moto.core import DEFAULT_ACCOUNT_ID
 from moto.s3.models import s3_backends
-from moto.server import ThreadedMotoServer
 
 from components.config import InputError
 from components.data import archives, downloads, object_store
@@ -23,6 +21,7 @@ from components.data.archives import Refused
 from components.data.object_store import fetch_object, read_prefix, round_trip
 from components.data.sources import read_source
 from tests.servers import Proxy, serving
+from tests.stores import address_of, emptied, moto_at
 
 ROOT = Path(__file__).parents[2]
 CONTENT = random.Random(0).randbytes(600_000)
@@ -32,34 +31,20 @@ NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 @pytest.fixture(scope="module")
 def moto():
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    yield server.get_host_and_port()
-    server.stop()
+    with moto_at() as address:
+        yield address
 
 
 @pytest.fixture
 def store(moto, tmp_path, monkeypatch):
     """A client of an empty store with one bucket that keeps versions; the working folder is a fresh one."""
     monkeypatch.chdir(tmp_path)
-    for name in [name for name in os.environ if name.startswith("AWS_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "no config"))
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "no credentials"))
-    monkeypatch.setattr(downloads, "BACKOFF_S", 0.001)
-    s3_backends[DEFAULT_ACCOUNT_ID]["aws"].reset()
-    client = boto3.client("s3", endpoint_url=endpoint(moto), region_name="us-east-1")
+    emptied(monkeypatch, tmp_path)
+    client = boto3.client("s3", endpoint_url=address_of(moto), region_name="us-east-1")
     client.create_bucket(Bucket="art")
     client.put_bucket_versioning(Bucket="art", VersioningConfiguration={"Status": "Enabled"})
     yield client
     client.close()
-
-
-def endpoint(address):
-    return "http://{}:{}".format(*address)
 
 
 @pytest.fixture
@@ -140,7 +125,7 @@ def test_a_descriptor_of_a_key_gives_its_archives_members_or_the_file(store, mot
     version = put(store, "sets/a b.png", b"\x89PNG")
     descriptor = tmp_path / "set.yaml"
     descriptor.write_text(
-        f"{{kind: s3, uri: 's3://art/sets/a b.png', version: '{version}', endpoint: '{endpoint(moto)}'}}"
+        f"{{kind: s3, uri: 's3://art/sets/a b.png', version: '{version}', endpoint: '{address_of(moto)}'}}"
     )
     assert list(read_source(descriptor)) == [("a b.png", b"\x89PNG")]
 
@@ -164,7 +149,7 @@ def test_a_prefix_is_what_lay_there_at_the_time(store, moto, tmp_path):
     put(store, "set/folder/in it.png", b"in it", 9)
     put(store, "settings/other.png", b"other", 9)
     (tmp_path / "set.yaml").write_text(
-        f"{{kind: s3, uri: 's3://art/set/', as_of: 2026-01-01T12:00:00Z, endpoint: '{endpoint(moto)}'}}"
+        f"{{kind: s3, uri: 's3://art/set/', as_of: 2026-01-01T12:00:00Z, endpoint: '{address_of(moto)}'}}"
     )
     expected = {
         ".hidden/x.png": Refused("hidden file"),
@@ -199,18 +184,18 @@ def test_many_objects_come_in_order_and_a_cut_one_is_fetched_again(store, moto, 
 def test_a_large_object_is_refused(store, moto, monkeypatch):
     put(store, "set/large.png", b"x" * 10, 9)
     monkeypatch.setattr(archives, "MAX_FILE_BYTES", 9)
-    words = refusal(read_prefix, "s3://art/set/", endpoint(moto), NOON)
+    words = refusal(read_prefix, "s3://art/set/", address_of(moto), NOON)
     assert "'set/large.png' in ingest.source has 10 bytes; allowed: at most 9 a file" in words
 
 
 def test_a_bucket_without_versions_has_no_as_of(store, moto):
     store.create_bucket(Bucket="plain")
-    words = refusal(read_prefix, "s3://plain/set/", endpoint(moto), NOON)
+    words = refusal(read_prefix, "s3://plain/set/", address_of(moto), NOON)
     assert "the bucket keeps no versions; allowed with as_of: a bucket with versioning" in words
 
 
 def test_what_is_not_there_is_said(store, moto):
-    url = endpoint(moto)
+    url = address_of(moto)
     version = put(store, "a.bin", CONTENT)
     assert "'s3://art/b.bin' is not there (NoSuchKey)" in refusal(fetch_object, "s3://art/b.bin", url, None, SHA)
     gone = refusal(fetch_object, "s3://art/a.bin", url, version[:-1] + ("0" if version[-1] != "0" else "1"), None)
@@ -264,7 +249,7 @@ def test_an_endpoint_that_is_slow_or_not_there_is_said(store, proxy, monkeypatch
 def test_missing_credentials_are_said(store, moto, monkeypatch):
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
-    words = refusal(fetch_object, "s3://art/a.bin", endpoint(moto), None, SHA)
+    words = refusal(fetch_object, "s3://art/a.bin", address_of(moto), None, SHA)
     assert "'s3://art/a.bin' needs credentials; allowed: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY" in words
 
 
@@ -296,7 +281,7 @@ def test_a_round_trip_finds_a_store_that_keeps_the_framing(store, proxy):
 
 
 def test_a_round_trip_into_a_bucket_that_is_not_there_is_said(store, moto):
-    assert "'s3://nobody/x'" in refusal(round_trip, "s3://nobody/x", endpoint(moto))
+    assert "'s3://nobody/x'" in refusal(round_trip, "s3://nobody/x", address_of(moto))
 
 
 @pytest.mark.parametrize("spoil", [None, framed])

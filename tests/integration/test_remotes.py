@@ -11,11 +11,11 @@ from dataclasses import replace
 
 import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 from PIL import Image
 
 from components.data.node_cache import local_shards, project_files
 from components.data.procedural import draw_creature
+from tests.stores import address_of, moto_at
 
 CREATURES, ADDED = 60, 3
 KEYS = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": "us-east-1"}
@@ -24,19 +24,14 @@ KEYS = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFA
 @pytest.fixture(scope="module")
 def endpoint():
     """An S3 server with the bucket `bestiary`."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    try:
-        host, port = server.get_host_and_port()
-        url = f"http://{host}:{port}"
+    with moto_at() as server:
+        url = address_of(server)
         client = boto3.client(
             "s3", endpoint_url=url, aws_access_key_id="key", aws_secret_access_key="secret", region_name="us-east-1"
         )
         client.create_bucket(Bucket="bestiary")
         client.close()
         yield url
-    finally:
-        server.stop()
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -113,6 +114,13 @@ def test_a_second_fetch_asks_nothing(server, tmp_path, capsys):
     assert "art%20set.zip: 100%" in capsys.readouterr().err
     assert fetch_url(server.url, SHA) == path
     assert server.requests == [(None, None)]
+
+
+def test_who_wants_the_same_at_the_same_time_waits_for_it(server):
+    with ThreadPoolExecutor() as threads:
+        paths = list(threads.map(lambda _: fetch_url(server.url, SHA), range(4)))
+    assert {path.read_bytes() for path in paths} == {CONTENT}
+    assert len(server.requests) == 1
 
 
 def test_a_cached_file_that_is_no_longer_itself_is_fetched_again(server):

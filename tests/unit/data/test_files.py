@@ -1,11 +1,20 @@
 """Files and folders appear whole or not at all."""
 
 import json
+import resource
+import signal
 
 import pytest
 
 from components.config import InputError
-from components.data.files import replacing, write_bytes, write_json, write_json_lines
+from components.data.files import (
+    append_json_line,
+    read_json_lines,
+    replacing,
+    write_bytes,
+    write_json,
+    write_json_lines,
+)
 
 
 def tree(folder):
@@ -95,3 +104,33 @@ def test_a_file_is_no_folder_and_leftovers_that_are_files_are_removed(tmp_path):
     with replacing(tmp_path / "out"):
         pass
     assert {path.name for path in tmp_path.iterdir()} == {"data", "out"}
+
+
+def test_an_appended_line_cuts_off_the_half_one_of_a_killed_writer(tmp_path):
+    path = tmp_path / "a/lines.jsonl"
+    for row in ({"a": 1}, {"b": 2}):
+        append_json_line(path, row)
+    with path.open("a") as file:
+        file.write('{"half": ')
+    append_json_line(path, {"c": 3})
+    assert read_json_lines(path) == [{"a": 1}, {"b": 2}, {"c": 3}]
+    path.write_text('{"half": ')
+    append_json_line(path, {"d": 4})
+    assert path.read_text() == '{"d": 4}\n'
+
+
+def test_a_line_that_does_not_fit_leaves_no_half(tmp_path):
+    """A file that may not grow any further takes half a line and then refuses, as a full disk does."""
+    path = tmp_path / "lines.jsonl"
+    append_json_line(path, {"a": 1})
+    before = path.read_bytes()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 4, hard))
+    try:
+        with pytest.raises(OSError, match=r"No space left|too large"):
+            append_json_line(path, {"a": 2})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, handler)
+    assert path.read_bytes() == before
