@@ -1,48 +1,85 @@
-"""The one place that starts or joins Ray, and says what its workers get."""
+"""The one place that starts or joins Ray, and asks it what there is for workers."""
 
 from __future__ import annotations
 
 import logging
+import math
 import os
+import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cache, partial
 from itertools import islice
 from typing import Any
 
 import ray
+from ray._private.state import state
 
 from components.config import Execution, InputError
 from components.executor import AHEAD, TRIES, Result, Spread, Task, WorkerKilledError
+from components.sharing import Aim, Nodes, Share, aim_at, has_room, in_time, share_of
 
 START_TRIES = 4
+MORE_S = 30.0  # for which there is room for more workers, before training is interrupted for them
 
 
-@dataclass(frozen=True, kw_only=True)
-class Share:
-    """What each worker of a run gets."""
+class Cluster:
+    """The Ray of a training.
 
-    device: str  # cpu or cuda
-    workers: int
-    cpus: int  # reserved for a worker
-    threads: int  # of a worker's torch
+    Args:
+        batch: that is dealt to the workers.
+        joined: it may grow and shrink, and others may be at work in it.
+
+    Attributes:
+        shared: what each worker got last.
+    """
+
+    def __init__(self, execution: Execution, batch: int, *, joined: bool) -> None:
+        self._execution, self._batch, self.joined = execution, batch, joined
+        self._aim: Aim | None = None
+        self._more_since = math.inf
+        self.shared: Share | None = None
+
+    def share(self, told: Callable[[], bool] = lambda: False) -> Share:
+        """What each worker gets now; a cluster that is joined has execution.wait_s to have it.
+
+        Args:
+            told: whether the caller is told to end, and waits no longer.
+
+        Raises:
+            InputError: a GPU is asked for where there is none, or there are fewer CPUs or GPUs than workers.
+            UnavailableError: the same of a cluster that was joined; its nodes may come back.
+        """
+        self._more_since = math.inf
+        wait_s = self._execution.wait_s
+        self.shared = in_time(self._look, self._enough, wait_s=wait_s, told=told) if self.joined else self._look()
+        return self.shared
+
+    def _look(self) -> Share:
+        self._aim = self._aim or aim_at(self._execution, self._batch, _all())
+        return share_of(self._execution, self._aim, _free() if self.joined else _all())
+
+    def _enough(self, share: Share) -> bool:
+        return self._aim is not None and share.workers == self._aim.counts[-1]
+
+    def has_more(self) -> bool:
+        """Whether there is room for more workers than those that are at work, and has been for MORE_S."""
+        if self._aim is None or self.shared is None or self._enough(self.shared) or not self.joined:
+            return False
+        room = has_room(self._execution, self._aim, self.shared.workers, _free())
+        self._more_since = min(self._more_since, time.monotonic()) if room else math.inf
+        return time.monotonic() - self._more_since > MORE_S
 
 
 @contextmanager
-def cluster(execution: Execution) -> Iterator[Share]:
-    """For the time of the block, the Ray that RAY_ADDRESS names, or an embedded one.
-
-    Raises:
-        InputError: a GPU is asked for where there is none, or there are fewer CPUs or GPUs than workers.
-    """
+def cluster(execution: Execution, batch: int) -> Iterator[Cluster]:
+    """For the time of the block, the Ray that RAY_ADDRESS names, or an embedded one; see Cluster."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     _start()
     try:
-        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        yield share_of(execution, [(int(node.get("CPU", 0)), int(node.get("GPU", 0))) for node in nodes])
+        yield Cluster(execution, batch, joined=_address() != "local")
     finally:
         ray.shutdown()
 
@@ -84,16 +121,22 @@ def _spread(unit: str, function: Callable[[Task], Result], tasks: Iterable[Task]
 
 
 @contextmanager
-def beside(share: Share) -> Iterator[Callable[..., Future[Any]]]:
+def beside(cluster: Cluster) -> Iterator[Callable[..., Future[Any]]]:
     """For the time of the block, one worker beside a training: submit(function, argument) gives a future.
 
-    It takes a GPU that the training leaves, where there is one. Else it works on CPUs in time that no one else wants,
-    with one thread where the training is on CPUs too. Killed, it begins again with what it had in hand.
+    It takes a GPU of this machine that the training leaves; in a cluster it would be in the way of workers to come.
+    Else it works on CPUs in time that no one else wants, with one thread where the training is on CPUs too. Killed, it
+    begins again with what it had in hand.
     """
-    spare = share.device == "cuda" and ray.cluster_resources().get("GPU", 0) >= share.workers + 1
-    options = {"num_cpus": 0, "num_gpus": int(spare), "max_restarts": -1, "max_task_retries": TRIES - 1}
-    threads = 1 if share.device == "cpu" else share.threads
-    worker = cache(lambda: ray.remote(**options)(_Beside).remote(threads, spare))  # begun with the first task
+
+    @cache
+    def worker() -> Any:  # begun with the first task, when the training has its share
+        assert cluster.shared
+        left = not cluster.joined and ray.cluster_resources().get("GPU", 0) > cluster.shared.workers
+        spare = cluster.shared.device == "cuda" and left
+        options = {"num_cpus": 0, "num_gpus": int(spare), "max_restarts": -1, "max_task_retries": TRIES - 1}
+        threads = 1 if cluster.shared.device == "cpu" else cluster.shared.threads
+        return ray.remote(**options)(_Beside).remote(threads, spare)
 
     def submit(function: Callable[[Any], Any], argument: Any) -> Future[Any]:
         answer: Future[Any] = Future()
@@ -133,42 +176,37 @@ def _apply(function: Callable[[Task], Result], task: Task) -> Result:
     return function(task)  # Ray takes no partial
 
 
+def _address() -> str:
+    # An explicit "local": without an address Ray tries to join whatever cluster was started here last.
+    return os.environ.get("RAY_ADDRESS") or "local"
+
+
 def _start() -> None:
     """Starts or joins Ray; on a busy machine it can miss its own 15 s to start, which more tries mend."""
     for tries_left in reversed(range(START_TRIES)):
         try:
-            # An explicit "local": without an address Ray tries to join whatever cluster was started here last.
-            address = os.environ.get("RAY_ADDRESS") or "local"
-            ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+            ray.init(address=_address(), include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
             return
         except Exception as error:  # Ray raises the bare class
             ray.shutdown()
             if isinstance(error, ConnectionError):
                 raise InputError(
-                    f"RAY_ADDRESS is {address!r} and no Ray answers there; allowed: a running head"
+                    f"RAY_ADDRESS is {_address()!r} and no Ray answers there; allowed: a running head"
                 ) from None
             if "timed out during startup" not in str(error) or not tries_left:
                 raise
 
 
-def share_of(execution: Execution, nodes: list[tuple[int, int]]) -> Share:
-    """What each worker gets on nodes of (CPUs, GPUs).
+def _all() -> Nodes:
+    """What the nodes have."""
+    return [_pair(node["Resources"]) for node in ray.nodes() if node["Alive"]]
 
-    Raises:
-        InputError: as cluster().
-    """
-    cpus, gpus = (sum(counts) for counts in zip(*nodes, strict=True))
-    if execution.device == "cuda" and gpus == 0:
-        raise InputError("execution.device is 'cuda' and there is no GPU here; allowed: cpu, auto")
-    device = "cuda" if gpus and execution.device != "cpu" else "cpu"
 
-    def room(cpus_each: int) -> int:
-        """How many workers of so many CPUs (and a GPU) the nodes hold."""
-        return sum(min(cpu // cpus_each, gpu if device == "cuda" else cpu) for cpu, gpu in nodes)
+def _free() -> Nodes:
+    """What of it nobody uses, without the nodes that are about to be taken away."""
+    leaving = state.get_draining_nodes()
+    return [_pair(left) for node, left in state.available_resources_per_node().items() if node not in leaving]
 
-    workers = min(execution.workers, room(1)) if execution.device == "auto" and device == "cuda" else execution.workers
-    if not 1 <= workers <= room(1):
-        unit = "GPUs" if device == "cuda" else "CPUs"
-        raise InputError(f"execution.workers is {workers}; allowed: 1 to {room(1)}, the {unit} here")
-    cpus_each = max(count for count in range(1, cpus + 1) if room(count) >= workers)
-    return Share(device=device, workers=workers, cpus=cpus_each, threads=execution.threads or cpus_each)
+
+def _pair(resources: Mapping[str, float]) -> tuple[int, int]:
+    return int(resources.get("CPU", 0)), int(resources.get("GPU", 0))

@@ -3,6 +3,7 @@
 `python -m components.processes -- CMD…` is a small init: it adopts orphans (sub-reaper), is told when its parent dies,
 starts CMD in a session of its own, passes SIGTERM and SIGINT on, and when CMD ends or the parent dies it ends every
 descendant that is left, then exits with CMD's code (128 + n after signal n). run() and service() start it.
+SIGHUP comes before SIGTERM where the parent or CMD is gone, so that it can be told from being asked to stop.
 On systems other than Linux orphans are not adopted and a parent's death goes unseen; the rest holds.
 """
 
@@ -20,7 +21,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -29,7 +30,8 @@ import psutil
 Argv = Sequence[str]
 Sink = Callable[[str], None]
 Env = Mapping[str, str] | None  # None: environment()
-GRACE_S = 10.0  # between asking to end and ending by force
+GRACE_S = 30.0  # between asking to end and ending by force: a training that is told to end saves first
+SUPERVISED = "BESTIARY_SUPERVISED"  # in the environment of what an init ends
 TELEMETRY_OFF = {
     "DO_NOT_TRACK": "true",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -60,7 +62,7 @@ def run(argv: Argv, *, on_line: Sink, on_progress: Sink | None = None, env: Env 
     Its stdout and stderr come merged: text ended by a newline goes to `on_line`, text ended by a carriage return
     (a progress bar) to `on_progress`. An exception in here, KeyboardInterrupt too, ends the command first.
     """
-    with _started(argv, env, cwd, subprocess.PIPE) as init:
+    with started(argv, env, cwd, subprocess.PIPE) as init:
         assert init.stdout is not None
         for text, is_line in _pieces(init.stdout):
             sink = on_line if is_line else on_progress
@@ -75,12 +77,12 @@ def service(
 ) -> Iterator[None]:
     """Runs a server while the context lasts, entered when `ready()`; its output goes to the file `log`.
 
-    Leave the context in the thread that entered it: to the kernel a parent's death is that of the starting thread.
+    Leave the context in the thread that entered it, as that of started().
 
     Raises:
         RuntimeError: the server ended before it was ready, or was not ready in time; with the end of its log.
     """
-    with log.open("wb") as out, _started(argv, env, cwd, out) as init:
+    with log.open("wb") as out, started(argv, env, cwd, out) as init:
         deadline = time.monotonic() + timeout_s
         while not ready():
             code = init.poll()
@@ -93,8 +95,11 @@ def service(
 
 
 @contextlib.contextmanager
-def _started(argv: Argv, env: Env, cwd: Path | None, stdout: int | IO[bytes]) -> Iterator[subprocess.Popen[bytes]]:
-    """The command under an init that is away from the terminal, so that only its parent ends it."""
+def started(argv: Argv, env: Env, cwd: Path | None, stdout: int | IO[bytes]) -> Iterator[subprocess.Popen[bytes]]:
+    """The command under an init that is away from the terminal, so that only its parent ends it.
+
+    Leave the context in the thread that entered it: to the kernel a parent's death is that of the starting thread.
+    """
     init = subprocess.Popen(
         [sys.executable, "-P", __file__, "--parent", str(os.getpid()), "--", *argv],
         env=environment() if env is None else env,
@@ -135,23 +140,27 @@ def supervise(argv: Argv, parent: int) -> int:
     asked: list[int] = []
 
     def signal_command(signum: int) -> None:
+        """Asks the command alone: what it has started is its own to end. By force: all of its group."""
         if pid:
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(pid, signum)
+                (os.killpg if signum == signal.SIGKILL else os.kill)(pid, signum)
 
     def pass_on(signum: int, frame: object) -> None:
         if not asked:
             signal.setitimer(signal.ITIMER_REAL, GRACE_S)
         asked.append(signum)
         signal_command(signum)
+        if signum == signal.SIGHUP:
+            signal_command(signal.SIGTERM)
 
-    for signum in (signal.SIGTERM, signal.SIGINT):
+    for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(signum, pass_on)
     signal.signal(signal.SIGALRM, lambda *_: signal_command(signal.SIGKILL))
-    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
-    _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    adopt()
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGHUP)
     if os.getppid() != parent:  # it died before the kernel was asked to tell
-        return 128 + signal.SIGTERM
+        return 128 + signal.SIGHUP
+    os.environ[SUPERVISED] = "1"
     try:
         command = subprocess.Popen(argv, start_new_session=True)
     except OSError as error:
@@ -165,28 +174,52 @@ def supervise(argv: Argv, parent: int) -> int:
         ended, status = os.waitpid(-1, 0)
     pid = 0
     command.returncode = os.waitstatus_to_exitcode(status)
-    _end_descendants()
+    end_descendants(told=signal.SIGTERM in asked or signal.SIGINT in asked)
     return command.returncode if command.returncode >= 0 else 128 - command.returncode
 
 
-def _end_descendants() -> None:
-    """Ends all that is left, wherever it moved: SIGTERM, patience, SIGKILL, and again for what they still start."""
+def adopt() -> None:
+    """From now on a descendant whose parent dies becomes this process's child; on Linux."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def end_descendants(*, told: bool = True, spared: Collection[int] = ()) -> None:
+    """Ends all that is left, wherever it moved: SIGTERM, patience, SIGKILL, and again for what they still start.
+
+    SIGTERM goes to children alone: what they have started is theirs to end, and when they are gone becomes a child.
+
+    Args:
+        told: to stop; else SIGHUP comes first.
+        spared: pids of children that are left alone, with all below them.
+    """
     me = psutil.Process()
-    for signum, patience_s in ((signal.SIGTERM, GRACE_S), (signal.SIGKILL, GRACE_S)):
-        deadline = time.monotonic() + patience_s
-        told: set[psutil.Process] = set()
+    gently = [signal.SIGTERM] if told else [signal.SIGHUP, signal.SIGTERM]
+    for signums in (gently, [signal.SIGKILL]):
+        deadline = time.monotonic() + GRACE_S
+        asked: set[psutil.Process] = set()
         while time.monotonic() < deadline:
-            with contextlib.suppress(ChildProcessError):
-                while os.waitpid(-1, os.WNOHANG)[0]:
-                    pass
-            left = set(me.children(recursive=True))
+            children = [child for child in me.children() if child.pid not in spared]
+            for child in children:
+                with contextlib.suppress(ChildProcessError):
+                    os.waitpid(child.pid, os.WNOHANG)
+            left = {process for child in children for process in _family(child)}
             if not left:
                 return
-            for process in left - told:
+            now = set(children) if signums is gently else left
+            for process in now - asked:
                 with contextlib.suppress(psutil.NoSuchProcess):
-                    process.send_signal(signum)
-            told |= left
+                    for signum in signums:
+                        process.send_signal(signum)
+            asked |= now
             time.sleep(0.01)
+
+
+def _family(process: psutil.Process) -> list[psutil.Process]:
+    """A process and all below it; nothing if it is gone."""
+    try:
+        return [process, *process.children(recursive=True)] if process.is_running() else []
+    except psutil.NoSuchProcess:
+        return []
 
 
 def _prctl(option: int, value: int) -> None:

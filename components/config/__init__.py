@@ -5,15 +5,16 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
-from components.config.checks import InputError, check
+from components.config.checks import InputError, UnavailableError, check
 from components.config.data import Ingest, Preprocess
 from components.config.results import Evaluate, Gate, Register
 from components.config.training import (
     ARCHS,
     AUGMENTS,
     DTYPES,
+    GROUP,
     Augment,
     Execution,
     Growth,
@@ -41,6 +42,7 @@ __all__ = [
     "Stylegan",
     "Stylegan2",
     "Train",
+    "UnavailableError",
     "checked",
     "load_params",
     "read_yaml",
@@ -79,11 +81,13 @@ class Params:
             self.train.channel_base,
             f"at least preprocess.resolution, {self.preprocess.resolution}",
         )
+        workers = self.execution.workers
         check(
-            self.train.batch % (4 * self.execution.workers) == 0,
+            bool(self.execution.counts(self.train.batch)),
             "train.batch",
             self.train.batch,
-            f"a multiple of {4 * self.execution.workers}: groups of 4 images for each of execution.workers",
+            f"what {workers} workers (execution.workers) can share in groups of {GROUP} images"
+            + (f": a multiple of {GROUP * workers}" if isinstance(workers, int) else ""),
         )
 
     def as_dict(self) -> dict[str, Any]:
@@ -96,10 +100,11 @@ _TYPE_NAMES = {bool: "true or false", int: "a whole number", float: "a number", 
 
 def _value(key: str, value: object, kind: type) -> object:
     """The value as its field's type. YAML's 5 serves where a float is wanted; true never serves as a number."""
+    kinds = get_args(kind) or (kind,)  # of int | str both
     if kind is float and isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**53:
         value = float(value)
-    if type(value) is not kind or (kind is float and not math.isfinite(value)):  # type: ignore[arg-type]
-        raise InputError(f"{key} is {value!r}; allowed: {_TYPE_NAMES[kind]}")
+    if type(value) not in kinds or (kind is float and not math.isfinite(value)):  # type: ignore[arg-type]
+        raise InputError(f"{key} is {value!r}; allowed: {' or '.join(_TYPE_NAMES[one] for one in kinds)}")
     return value
 
 

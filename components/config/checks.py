@@ -11,6 +11,10 @@ class InputError(ValueError):
     """What a person gave is wrong: one line that says what, where and what is allowed. Entry points exit with 2."""
 
 
+class UnavailableError(Exception):
+    """What is needed is not there now: one line. Another try may find it, so entry points exit with 1."""
+
+
 def check(ok: bool, key: str, value: object, allowed: str) -> None:
     if not ok:
         raise InputError(f"{key} is {value!r}; allowed: {allowed}")

@@ -1,4 +1,4 @@
-"""Presets and single values, laid over params.yaml and written into its text; comments stay as they are."""
+"""Presets and single values, laid over params.yaml, within its text; comments stay as they are."""
 
 from __future__ import annotations
 
@@ -84,18 +84,18 @@ def _parsed(text: str) -> Any:
     return float(text) if _EXPONENT.fullmatch(text) else yaml.safe_load(text)
 
 
-def write_params(preset: str, overrides: Mapping[str, Any], path: Path = Path("params.yaml")) -> list[str]:
-    """Lays a preset and then single values over params.yaml, checks the whole and writes what differs.
+def laid_over(preset: str, overrides: Mapping[str, Any], path: Path = Path("params.yaml")) -> tuple[str, list[str]]:
+    """Lays a preset and then single values over params.yaml and checks the whole.
 
     Args:
         preset: a name in presets/ or a path that ends in .yaml; "" for none.
         overrides: values by dotted keys.
 
     Returns:
-        The changes: ["train.gamma: 10.0 → 0.5"].
+        The file's text with the values in it, and the changes: ["train.gamma: 10.0 → 0.5"].
 
     Raises:
-        InputError: whatever is wrong with it; the file stays as it was.
+        InputError: whatever is wrong with it.
     """
     before = read_yaml(path)
     checked(before, str(path))
@@ -106,13 +106,19 @@ def write_params(preset: str, overrides: Mapping[str, Any], path: Path = Path("p
     for key, value in overrides.items():
         after = overlay(after, nested(key, value))
     checked(after, " + ".join([str(path), *filter(None, [preset]), *overrides]))
-    changes = dict(_changes(before, after))
+    changes, known = dict(_changes(before, after)), dict(_leaves(before))
+    text = with_values(path.read_text(encoding="utf-8"), changes)
+    return text, [f"{key}: {known[key]} → {value}" for key, value in changes.items()]
+
+
+def write_params(preset: str, overrides: Mapping[str, Any], path: Path = Path("params.yaml")) -> list[str]:
+    """Writes what differs into params.yaml. Returns the changes, and raises as laid_over(); then the file stays."""
+    text, changes = laid_over(preset, overrides, path)
     if changes:
         fresh = path.with_name(f".{path.name}.partial")
-        fresh.write_text(with_values(path.read_text(encoding="utf-8"), changes), encoding="utf-8")
+        fresh.write_text(text, encoding="utf-8")
         fresh.replace(path)
-    known = dict(_leaves(before))
-    return [f"{key}: {known[key]} → {value}" for key, value in changes.items()]
+    return changes
 
 
 def with_values(text: str, values: Mapping[str, Any]) -> str:

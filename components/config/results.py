@@ -77,9 +77,11 @@ class Register:
     """Where a measured generator is kept."""
 
     model: str
+    promote: str  # auto, or ask: a person
     gate: Gate
 
     def __post_init__(self) -> None:
+        choice("register.promote", self.promote, ("auto", "ask"))
         check(
             re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", self.model) is not None,
             "register.model",

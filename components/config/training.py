@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -21,6 +22,8 @@ AUGMENTS = ("none", "ada", "diffaugment")
 DEVICES = ("auto", "cpu", "cuda")
 DTYPES = ("float32", "bfloat16")
 WITH_LABELS = ("stylegan2", "r3gan")  # archs
+S3_ADDRESS = re.compile(r"s3://[a-zA-Z0-9._-]+(/\S*)?")
+GROUP = 4  # images of a batch that stay together on one worker: those of minibatch standard deviation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,19 +167,64 @@ class Train:
 class Execution:
     """How a run is carried out. Nothing here is part of the run key or of a DVC stage."""
 
+    ray_address: str  # of a cluster's dashboard, to train there as a job; "" for none
+    wait_s: float  # for a joined cluster to have what is asked for
     device: str
-    workers: int
-    threads: int  # per worker; 0 is the worker's share of the cores
+    workers: int | str  # a number, "auto", or a range, "2-8"
+    cpus: int  # that a worker reserves; 0 is its share of all
+    threads: int  # per worker; 0 is as many as it reserves
+    backup: str  # s3://bucket/prefix: where a copy of each run is kept; "" for none
     tick_kimg: float
     checkpoint_kimg: float
     keep_checkpoints: int
+    keep_every_kimg: float
     max_restarts: int
+    hang_s: int
+    adopt: str
 
     def __post_init__(self) -> None:
+        check(
+            not self.ray_address or re.fullmatch(r"https?://[^/\s]+/?", self.ray_address) is not None,
+            "execution.ray_address",
+            self.ray_address,
+            "nothing, or the address of a cluster's dashboard, http://HOST:8265",
+        )
+        check(self.wait_s >= 0, "execution.wait_s", self.wait_s, "at least 0")
         choice("execution.device", self.device, DEVICES)
-        check(self.workers >= 1, "execution.workers", self.workers, "at least 1")
-        check(self.threads >= 0, "execution.threads", self.threads, "0 (the worker's share) or more")
+        least, most = self._span()
+        check(1 <= least <= most, "execution.workers", self.workers, "at least 1; auto; or a range as 2-8")
+        check(self.cpus >= 0, "execution.cpus", self.cpus, "0 (the worker's share) or more")
+        check(self.threads >= 0, "execution.threads", self.threads, "0 (as many as execution.cpus) or more")
+        known = self.backup == "" or S3_ADDRESS.fullmatch(self.backup) is not None
+        check(known, "execution.backup", self.backup, "nothing, or s3://bucket/prefix")
         check(self.tick_kimg > 0, "execution.tick_kimg", self.tick_kimg, "above 0")
         check(self.checkpoint_kimg > 0, "execution.checkpoint_kimg", self.checkpoint_kimg, "above 0")
         check(self.keep_checkpoints >= 1, "execution.keep_checkpoints", self.keep_checkpoints, "at least 1")
+        check(self.keep_every_kimg >= 0, "execution.keep_every_kimg", self.keep_every_kimg, "0 (none) or more")
+        check(
+            re.fullmatch("([0-9a-f]{12})?", self.adopt) is not None,
+            "execution.adopt",
+            self.adopt,
+            "nothing, or a run key: the 12 digits that name a folder in runs/",
+        )
+        check(self.hang_s >= 1, "execution.hang_s", self.hang_s, "at least 1")
         check(self.max_restarts >= 0, "execution.max_restarts", self.max_restarts, "at least 0")
+
+    def _span(self) -> tuple[int, int]:
+        """The fewest and the most workers; (0, 0) where they are no range."""
+        if self.workers == "auto":
+            return 1, sys.maxsize
+        if isinstance(self.workers, int):
+            return self.workers, self.workers
+        least, _, most = self.workers.partition("-")
+        return (int(least), int(most)) if least.isdecimal() and most.isdecimal() else (0, 0)
+
+    def counts(self, batch: int, least: int | None = None) -> list[int]:
+        """Numbers of workers that are asked for and that a batch can be dealt to in whole groups, from low to high.
+
+        Args:
+            least: allowed too, if it is fewer.
+        """
+        low, high = self._span()
+        numbers = range(low if least is None else min(low, least), min(high, batch // GROUP) + 1)
+        return [number for number in numbers if batch % (GROUP * number) == 0]

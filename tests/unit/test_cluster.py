@@ -1,41 +1,49 @@
-"""What workers get of the nodes that are there."""
+"""When a training is interrupted for more workers."""
 
 from dataclasses import replace
 
 import pytest
 
-from components.cluster import Share, share_of
-from components.config import InputError, load_params
-
-EXECUTION = replace(load_params("params.yaml").execution, workers=1)
-
-
-@pytest.mark.parametrize(
-    ("changes", "nodes", "expected"),
-    [
-        ({}, [(2, 0)], Share(device="cpu", workers=1, cpus=2, threads=2)),
-        ({"workers": 2}, [(2, 0)], Share(device="cpu", workers=2, cpus=1, threads=1)),
-        ({"threads": 1}, [(8, 0)], Share(device="cpu", workers=1, cpus=8, threads=1)),
-        ({"workers": 2}, [(16, 4)], Share(device="cuda", workers=2, cpus=8, threads=8)),
-        ({"device": "cpu"}, [(16, 4)], Share(device="cpu", workers=1, cpus=16, threads=16)),
-        ({}, [(8, 1), (8, 1)], Share(device="cuda", workers=1, cpus=8, threads=8)),
-        ({"workers": 2}, [(16, 1)], Share(device="cuda", workers=1, cpus=16, threads=16)),
-        ({}, [(16, 1), (64, 0)], Share(device="cuda", workers=1, cpus=16, threads=16)),
-        ({"workers": 3}, [(3, 0), (3, 0)], Share(device="cpu", workers=3, cpus=1, threads=1)),
-    ],
-)
-def test_share(changes, nodes, expected):
-    assert share_of(replace(EXECUTION, **changes), nodes) == expected
+from components import cluster as module
+from components.cluster import MORE_S, Cluster
+from components.config import load_params
 
 
-@pytest.mark.parametrize(
-    ("changes", "nodes", "message"),
-    [
-        ({"device": "cuda"}, [(8, 0)], "there is no GPU here; allowed: cpu, auto"),
-        ({"workers": 4}, [(2, 0)], "execution.workers is 4; allowed: 1 to 2, the CPUs here"),
-        ({"workers": 4, "device": "cuda"}, [(16, 2)], "allowed: 1 to 2, the GPUs here"),
-    ],
-)
-def test_what_is_not_there_is_said(changes, nodes, message):
-    with pytest.raises(InputError, match=message):
-        share_of(replace(EXECUTION, **changes), nodes)
+@pytest.fixture
+def nodes(monkeypatch):
+    """What the nodes have, and have free, and a clock: to be set."""
+    found = {"all": [(2, 0)], "free": [(2, 0)], "now": 0.0}
+    monkeypatch.setattr(module, "_all", lambda: found["all"])
+    monkeypatch.setattr(module, "_free", lambda: found["free"])
+    monkeypatch.setattr(module.time, "monotonic", lambda: found["now"])
+    monkeypatch.setattr(module.time, "sleep", lambda seconds: found.update(now=found["now"] + seconds))
+    return found
+
+
+def test_room_for_more_has_to_last_and_counts_from_the_start_of_those_at_work(nodes):
+    execution = replace(load_params("params.yaml").execution, workers="1-4")
+    there = Cluster(execution, batch=16, joined=True)
+    assert there.share().workers == 2
+    nodes["free"] = []
+    assert not there.has_more()
+    nodes["free"] = [(2, 0)]
+    assert not there.has_more()
+    nodes["now"] += MORE_S / 2
+    nodes["free"] = []
+    assert not there.has_more()
+    nodes["free"] = [(2, 0)]
+    assert not there.has_more()
+    nodes["now"] += MORE_S + 1
+    assert there.has_more()
+
+    assert there.share().workers == 2  # another took the rest
+    assert not there.has_more(), "what was free before these workers began says nothing"
+
+
+def test_a_ray_of_its_own_has_what_it_has(nodes):
+    there = Cluster(replace(load_params("params.yaml").execution, workers="1-4"), batch=16, joined=False)
+    assert there.share().workers == 2
+    nodes["now"] += MORE_S + 1
+    assert not there.has_more()
+    nodes["now"] += MORE_S + 1
+    assert not there.has_more()

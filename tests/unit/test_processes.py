@@ -5,27 +5,18 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psutil
 import pytest
 
 from components import processes
+from tests.conditions import until
 
 PROCESSES = Path(processes.__file__)
 SLEEPER = "import os, pathlib, sys, time; pathlib.Path(sys.argv[1]).write_text(str(os.getpid())); time.sleep(600)"
 DAEMON = "import os, sys\nif os.fork(): sys.exit()\nos.setsid()\nif os.fork(): os._exit(0)\n" + SLEEPER
 STUBBORN = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + SLEEPER
-
-
-def until(condition, timeout_s=120.0):
-    """Waits for a condition and returns its value."""
-    deadline = time.monotonic() + timeout_s
-    while not (value := condition()):
-        assert time.monotonic() < deadline, "the condition did not come true"
-        time.sleep(0.02)
-    return value
 
 
 def pid_in(path):
@@ -110,6 +101,32 @@ def test_a_signal_reaches_the_command_and_its_code_comes_back(tmp_path):
     assert init.wait(20) == 5
 
 
+@pytest.mark.parametrize(("end", "heard"), [("parent", "1 15 "), ("command", "1 15 "), ("asked", "15 ")])
+def test_hung_up_and_asked_to_stop_are_told_apart(tmp_path, end, heard):
+    """What a grandchild hears when the parent is killed, when its own parent is, and when the init is asked to end."""
+    code = (
+        "import os, pathlib, signal, sys\nsignal.pthread_sigmask(signal.SIG_BLOCK, {1, 15})\n"
+        "pathlib.Path(sys.argv[1]).write_text(str(os.getpid()))\nsignum = 0\nwhile signum != 15:\n"
+        "    signum = signal.sigwait({1, 15})\n    open(sys.argv[2], 'a').write(f'{signum} ')\n"
+    )
+    grandchild = python(code, tmp_path / "pid", tmp_path / "heard")
+    command = python(f"import subprocess; subprocess.run({grandchild!r}, start_new_session=True)")
+    run = f"from components import processes; processes.run({command!r}, on_line=print)"
+    parent = subprocess.Popen(python(run), cwd=PROCESSES.parents[1])
+    pid = pid_in(tmp_path / "pid")
+    init = psutil.Process(parent.pid).children()[0]
+    if end == "parent":
+        parent.kill()
+    elif end == "command":
+        init.children()[0].kill()
+    else:
+        init.terminate()
+    until(lambda: gone(pid) and gone(init.pid))
+    parent.kill()
+    parent.wait()
+    assert (tmp_path / "heard").read_text() == heard
+
+
 def test_what_does_not_listen_is_killed_after_the_grace(tmp_path):
     code = f"import sys; sys.path.insert(0, {str(PROCESSES.parents[1])!r})\nfrom components import processes\n"
     code += "import os; processes.GRACE_S = 0.2\n"
@@ -125,10 +142,10 @@ def test_an_exception_in_a_callback_ends_the_command(tmp_path):
     def refuse(line):
         raise KeyboardInterrupt(line)
 
-    code = "import sys; print('hello', flush=True)\n" + SLEEPER
+    code = SLEEPER.replace("time.sleep", "print('hello', flush=True); time.sleep")
     with pytest.raises(KeyboardInterrupt, match="hello"):
         processes.run(python(code, tmp_path / "pid"), on_line=refuse)
-    assert not (tmp_path / "pid").exists() or gone(pid_in(tmp_path / "pid"))
+    assert gone(pid_in(tmp_path / "pid"))
 
 
 def test_a_service_stops_with_its_context_daemons_included(tmp_path):
@@ -152,7 +169,8 @@ def test_a_service_that_is_never_ready_is_stopped(tmp_path):
     never = processes.service(command, ready=lambda: False, timeout_s=1, log=tmp_path / "log")
     with pytest.raises(RuntimeError, match="not ready after 1 s"), never:
         pass
-    assert not (tmp_path / "pid").exists() or gone(pid_in(tmp_path / "pid"))
+    pid = tmp_path / "pid"  # not there, or empty, if it was stopped before it wrote
+    assert not pid.exists() or not pid.read_text() or gone(pid_in(pid))
 
 
 def test_a_free_port_can_be_bound():
