@@ -6,8 +6,6 @@ for each that was measured. Kept are the best one, the newest, and what is not m
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
 import time
 from collections.abc import Callable
@@ -17,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from components.config import InputError
-from components.data.files import read_json_lines
+from components.data.files import append_json_line, read_json_lines
 from components.evaluation.bench import Bench
 from components.evaluation.candidates import Generated
 from components.generation.sampler import WEIGHTS_FILE
@@ -61,7 +59,6 @@ class Watch:
         self._run, self._bench, self._submit = run, bench, submit
         self._waiting: dict[Path, Future[dict[str, Any]]] = {}
         self._failed: set[Path] = set()
-        _end_with_a_line(run / LINES)
 
     def look(self) -> None:
         """Takes what has been measured, and sends what is new; never waits."""
@@ -80,15 +77,14 @@ class Watch:
 
     def _take(self, folder: Path) -> None:
         try:
-            line = self._waiting.pop(folder).result()
+            line = self._waiting[folder].result()
         except Exception as error:  # whatever a worker can die of
+            del self._waiting[folder]
             self._failed.add(folder)
             print(f"snapshot {folder.name} was not measured: {' '.join(str(error).split())[:200]}")
             return
-        with (self._run / LINES).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        append_json_line(self._run / LINES, line)  # where a full disk refuses it, the next look tries again
+        del self._waiting[folder]
         prune(self._run, self._bench)
 
 
@@ -131,13 +127,6 @@ def snapshots(run: Path) -> list[Path]:
 def lines(run: Path) -> list[dict[str, Any]]:
     """What has been measured so far, by whatever yardstick."""
     return read_json_lines(run / LINES)
-
-
-def _end_with_a_line(path: Path) -> None:
-    """Cuts off the half line of a writer that was killed."""
-    if path.exists():
-        content = path.read_bytes()
-        os.truncate(path, content.rfind(b"\n") + 1)
 
 
 def measured(run: Path, bench: Bench) -> dict[Path, float]:

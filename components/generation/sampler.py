@@ -16,11 +16,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from components.config import InputError
 from components.data.files import write_json
+from components.data.tensors import write_tensors
 from components.models import Generator, build_generator
 from components.models.pixels import pixels
 
@@ -53,7 +54,7 @@ def load_generator(folder: Path, device: str = "cpu") -> Generator:
 
 def save_generator(folder: Path, config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> None:
     """Writes what load_generator reads into a folder that is there."""
-    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}, folder / WEIGHTS_FILE)
+    write_tensors(folder / WEIGHTS_FILE, weights)
     write_json(folder / CONFIG_FILE, config)
 
 

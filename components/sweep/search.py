@@ -20,8 +20,9 @@ import yaml
 from ray import tune
 from ray.tune.schedulers import ASHAScheduler
 
-from components.cluster import Share, cluster
-from components.config import Execution
+from components.cluster import cluster
+from components.config import Params
+from components.sharing import Share
 from components.sweep.space import Space, as_preset
 from components.sweep.trial import Trial, distances, run_trial
 from components.tracking import runs
@@ -65,7 +66,7 @@ def search(trials: list[Trial], space: Space, name: str) -> list[Outcome]:
         grace_period=space.rung_kimg,
         reduction_factor=space.reduction,
     )
-    with room(trials[0].params.execution) as share:
+    with room(trials[0].params) as share:
         state = trials[0].run.parent / STATE
         shutil.rmtree(state, ignore_errors=True)
         ready = [replace(trial, threads=share.threads) for trial in trials]
@@ -109,13 +110,18 @@ def preset(best: Outcome, rivals: int) -> str:
 
 
 @contextmanager
-def room(execution: Execution) -> Iterator[Share]:
-    """Ray, and what a trial gets: a GPU with its share of the CPUs where there are any, else all CPUs of a node."""
+def room(params: Params) -> Iterator[Share]:
+    """Ray, and what a trial gets: a GPU with its share of the CPUs where there are any, else all CPUs of a node.
+
+    Of CPUs no more than execution.cpus, where that is given.
+    """
     os.environ |= {"TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1", "RAY_AIR_NEW_OUTPUT": "0"}
-    with cluster(replace(execution, workers=1)) as share:
+    execution = replace(params.execution, workers=1)
+    with cluster(execution, params.train.batch) as nodes:
+        share = nodes.share()
         if share.device == "cuda":
             there = ray.cluster_resources()
-            cpus = max(1, int(there["CPU"] / there["GPU"]))
+            cpus = execution.cpus or max(1, int(there["CPU"] / there["GPU"]))
             share = replace(share, cpus=cpus, threads=execution.threads or cpus)
         yield share
 

@@ -1,4 +1,4 @@
-"""Alarms: collapse and runaway augmentation, as a function of the lines that a run writes anyway; the run goes on.
+"""Alarms: collapse, runaway augmentation, a slow worker, as a function of the lines that a run writes; it goes on.
 
 A tick is a line of metrics.jsonl, an exam one of evaluations.jsonl: a snapshot that was measured.
 What is seen in ticks rings when WINDOW of them in a row show it and is over when none of so many does; what is seen in
@@ -17,7 +17,7 @@ from components.config import Train
 from components.config.training import UNSIGNED
 from components.data.files import read_json_lines
 
-COLLAPSE, AUGMENTATION = "collapse", "augmentation"
+COLLAPSE, AUGMENTATION, STRAGGLER = "collapse", "augmentation", "straggler"
 Line = Mapping[str, Any]
 
 # What they were set on is in docs/evaluation.md.
@@ -25,6 +25,7 @@ WINDOW = 10  # ticks
 SAMPLE_STD = 0.3  # of the reals'; healthy runs: 0.5 to 1 at the grid's psi 0.7
 SIGN = 0.9  # of D on reals, and its negative on fakes
 AT_CAP = 0.02  # as near to train.augment.max_p
+SLOWDOWN = 3.0  # of the slowest worker's own part of the steps, as a share of the others'
 LEARNT = 0.3  # precision from which on few reals reached are a collapse, not a beginning
 COVERAGE = 0.5  # of the best exam's coverage before
 
@@ -34,7 +35,7 @@ class Alarm:
     """One alarm.
 
     Attributes:
-        kind: COLLAPSE or AUGMENTATION.
+        kind: COLLAPSE, AUGMENTATION or STRAGGLER.
         nimg: images shown when it rang.
         over: and when it was over; None while it is not.
     """
@@ -61,6 +62,7 @@ def alarms(ticks: Iterable[Line], exams: Iterable[Line], train: Train) -> list[A
     lines = sorted([*ticks, *exams], key=lambda line: line["nimg"])
     symptoms: list[_InTicks | _InExams] = [
         _InTicks(COLLAPSE, lambda tick: tick["sample_std"] < SAMPLE_STD, _repeats),
+        _InTicks(STRAGGLER, lambda tick: tick.get("slowdown", 1.0) > SLOWDOWN, _is_slow),
         _InExams(COLLAPSE, _fallen),
         _InExams(COLLAPSE, _lost),
     ]
@@ -98,7 +100,7 @@ class Alarms:
     def tags(self) -> dict[str, str]:
         """By kind: what rings, or else what rang last, or else nothing."""
         found = sorted(self.read(), key=lambda alarm: (alarm.over is None, alarm.over or alarm.nimg))
-        return {COLLAPSE: "", AUGMENTATION: ""} | {alarm.kind: str(alarm) for alarm in found}
+        return {COLLAPSE: "", AUGMENTATION: "", STRAGGLER: ""} | {alarm.kind: str(alarm) for alarm in found}
 
 
 class _Symptom:
@@ -168,6 +170,10 @@ def _tells_all(ticks: list[Line]) -> str:
 def _at_cap(ticks: list[Line]) -> str:
     p, real = (_mean(ticks, name) for name in ("augment_p", "sign_real"))
     return f"p stays at its cap, {p:.2f}, and D's sign on reals at {real:+.2f}"
+
+
+def _is_slow(ticks: list[Line]) -> str:
+    return f"worker {ticks[-1]['slowest_worker']} takes {_mean(ticks, 'slowdown'):.1f} times as long as the others"
 
 
 def _fallen(exam: Line, before: list[Line]) -> str:

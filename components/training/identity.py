@@ -11,7 +11,7 @@ from typing import Any
 from components.config import ARCHS, InputError, Train
 from components.data.dataset import ImageSet
 from components.models import build_recipe
-from components.training.initial import MODEL_FILES
+from components.training.run_files import MODEL_FILES
 
 _COMPONENTS = Path(__file__).resolve().parents[1]
 

@@ -20,10 +20,8 @@ from components.data.dataset import ImageSet
 from components.data.files import replacing
 from components.models.layers import resolutions, width_at
 from components.training.loop import model_config
+from components.training.run_files import CONFIG_FILE, DISCRIMINATOR_FILE, GENERATOR_FILE, INITIAL, MODEL_FILES
 
-INITIAL = "initial"  # of a run
-CONFIG_FILE, GENERATOR_FILE, DISCRIMINATOR_FILE = "config.json", "generator.safetensors", "discriminator.safetensors"
-MODEL_FILES = (CONFIG_FILE, GENERATOR_FILE, DISCRIMINATOR_FILE)
 Model = tuple[dict[str, Any], dict[str, Tensor], dict[str, Tensor]]
 
 

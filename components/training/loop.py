@@ -10,12 +10,13 @@ from __future__ import annotations
 import hashlib
 import resource
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -28,11 +29,14 @@ from components.training.ema import settle
 from components.training.feed import feed
 from components.training.players import Players
 from components.training.state import State
+from components.training.waiting import slowest
 
 GRID = (4, 8)  # rows and columns of the sample grid
 GRID_PSI = 0.7
 SETTLING = 256  # latents whose features give the average its running statistics, where it has any
 COMPARED = 64  # reals that the sample grid's variety is compared with
+AGREE_EVERY = 8  # steps after which the workers ask each other whether to pause
+GO_ON, SAVE, STOP = range(3)  # what they may say
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +73,9 @@ class Trainer:
 
     Attributes:
         nimg: images shown so far.
+        paused: what the workers agreed on last: GO_ON, SAVE or STOP.
+        passed_over: (at, count): from `at` images on, `count` images of the order, and the randomness that goes with
+            them, are left out. A run that went back to `at` takes another way by it.
     """
 
     def __init__(self, config: Train, data: ImageSet, device: torch.device, *, rank: int = 0, world: int = 1) -> None:
@@ -81,7 +88,8 @@ class Trainer:
         self.players = Players(
             config, model_config(config, data), _seed(config.seed, 0, "weights"), device, rank=rank, world=world
         )
-        self.nimg, self.seconds = 0, 0.0
+        self.nimg, self.seconds, self.paused = 0, 0.0, GO_ON
+        self.passed_over: list[tuple[int, int]] = []
         self.level = self.phase.resolution
 
     @property
@@ -89,13 +97,18 @@ class Trainer:
         """The phase of the next step."""
         return self.players.recipe.phase(self.nimg)
 
+    @property
+    def place(self) -> int:
+        """Of the next step, in the order of images."""
+        return self.nimg + sum(count for at, count in self.passed_over if at <= self.nimg)
+
     def step(self) -> None:
         """One update of D and one of G on the next global batch."""
         phase = self.phase
         if phase.resolution != self.level:
             self.level = phase.resolution
             self.players.reset_optimisers()
-        random = torch.Generator(self.device).manual_seed(_seed(self.config.seed, self.nimg, "step"))
+        random = torch.Generator(self.device).manual_seed(_seed(self.config.seed, self.place, "step"))
         reals, labels = self._next_batch(phase, random)
         self.players.step(phase, self.nimg // phase.batch, reals, random, labels)
         self.nimg += phase.batch
@@ -105,7 +118,7 @@ class Trainer:
 
         Reals are at the growth phase's resolution and faded as fakes are.
         """
-        chosen = batch_indices(seed=self.config.seed, nimg=self.nimg, batch=phase.batch, count=len(self.data))
+        chosen = batch_indices(seed=self.config.seed, nimg=self.place, batch=phase.batch, count=len(self.data))
         stored = self._images(np.array_split(chosen, self.world)[self.rank])
         images = stored.permute(0, 3, 1, 2).float() / 127.5 - 1
         if self.config.mirror:
@@ -117,23 +130,36 @@ class Trainer:
             images = torch.lerp(upsample(downsample(images)), images, phase.alpha)
         return images, None if self._labels is None else self._labels[torch.from_numpy(chosen).to(self.device)]
 
-    def run(self, *, tick_kimg: float) -> Iterator[Tick]:
+    def run(self, *, tick_kimg: float, pause: Callable[[], int] = lambda: GO_ON) -> Iterator[Tick]:
         """Trains to the target, and yields after every tick_kimg thousand images and at the end.
+
+        Args:
+            pause: asked on every worker before every AGREE_EVERY-th step. Where one does not say GO_ON, all end there,
+                in mid-tick; a trainer with this one's state() then goes on with the tick.
 
         Raises:
             FloatingPointError: a loss or a weight is no longer finite.
         """
-        target, tick = self.config.total_kimg * 1000, tick_kimg * 1000
+        target, tick, steps = self.config.total_kimg * 1000, tick_kimg * 1000, 0
         while self.nimg < target:
             before, begin = self.nimg, time.monotonic()
             phase = self.phase
             while self.nimg < target and self.nimg // tick == before // tick:
+                if steps % AGREE_EVERY == 0:
+                    self.paused = self._agreed(pause())
+                if self.paused != GO_ON:
+                    self.seconds += time.monotonic() - begin
+                    self.players.waiting.read()
+                    self._check_finite(self.players.sums.tolist())
+                    return
                 phase = self.phase
                 self.step()
+                steps += 1
             statistics = self._read_statistics()
             self.settle()
             elapsed = time.monotonic() - begin
             self.seconds += elapsed
+            own = elapsed - self.players.waiting.read()
             grid = self.sample_grid(phase)
             record = {
                 "nimg": self.nimg,
@@ -145,18 +171,29 @@ class Trainer:
                 **statistics,
                 "sample_std": _std(grid, phase.resolution) / self._std_of_reals(phase),
                 "images_per_s": (self.nimg - before) / elapsed,
+                **slowest(own, self.device, self.rank, self.world),
                 "memory_gib": _memory_gib(self.device),
                 "seconds": self.seconds,
                 "time": int(time.time() * 1000),
             }
             yield Tick(record=record, grid=grid, done=self.nimg >= target)
 
+    def _agreed(self, said: int) -> int:
+        """The most that any worker says."""
+        most = torch.tensor(said, device=self.device)
+        if self.world > 1:
+            self.players.waiting.all_reduce(most, dist.ReduceOp.MAX)
+        return int(most)
+
     def _read_statistics(self) -> dict[str, float]:
         statistics = self.players.read_statistics()
-        weights = [p.detach().sum() for network in self.players.networks().values() for p in network.parameters()]
-        if not np.isfinite([*statistics.values(), torch.stack(weights).sum().item()]).all():
-            raise FloatingPointError(f"a loss or weight is not finite at {self.nimg / 1000:.1f} kimg: {statistics}")
+        self._check_finite(list(statistics.values()), str(statistics))
         return statistics
+
+    def _check_finite(self, values: list[float], said: str = "in mid-tick") -> None:
+        weights = [p.detach().sum() for network in self.players.networks().values() for p in network.parameters()]
+        if not np.isfinite([*values, torch.stack(weights).sum().item()]).all():
+            raise FloatingPointError(f"a loss or weight is not finite at {self.nimg / 1000:.1f} kimg: {said}")
 
     def settle(self) -> None:
         """Gives the average's batch norm, where it has any, statistics of its own, from latents that workers share."""

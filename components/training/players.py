@@ -15,7 +15,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
 from components.config import Train
@@ -24,6 +23,7 @@ from components.models.second_order import input_gradients_only
 from components.training.augment import adapt, augment, draw
 from components.training.ema import ema_beta, update_average
 from components.training.losses import LOSSES, gradient_penalty, path_lengths
+from components.training.waiting import Waiting
 
 STATISTICS = ("loss_g", "loss_d", "penalty", "sign_real", "sign_fake", "path_length")
 ADAPT_EVERY = 4  # steps; Karras et al. 2020, section 3.1
@@ -41,6 +41,7 @@ class Players:
         augment_p: 0-d, the probability of an augmentation.
         path_mean: 0-d, the running mean of path lengths.
         signs: [2], D's mean signs on reals and their number, since augment_p was last adapted.
+        waiting: for the other workers, since it was last read.
         sums, counts: [STATISTICS], since they were last read; of means over all workers.
     """
 
@@ -49,6 +50,7 @@ class Players:
     ) -> None:
         self.config, self.device, self.rank, self.world = config, device, rank, world
         self.recipe = build_recipe(config, model["resolution"])
+        self.waiting = Waiting(device)
         self.loss = LOSSES[self.recipe.loss]
         dtype = getattr(torch, config.dtype)
         with torch.random.fork_rng(devices=[]):
@@ -146,7 +148,7 @@ class Players:
         lengths = path_lengths(images, ws, y)
         mean = lengths.detach().mean()
         if self.world > 1:
-            dist.all_reduce(mean)
+            self.waiting.all_reduce(mean)
         self.path_mean.lerp_(mean / self.world, PATH_DECAY)
         penalty = (lengths - self.path_mean).square().mean()
         weight = self.recipe.path_length_every * self.recipe.path_length_weight
@@ -186,7 +188,7 @@ class Players:
             grads = [p.grad for group in optimiser.param_groups for p in group["params"] if p.grad is not None]
             parts = [*grads, *seen.values()]
             flat = torch.cat([part.reshape(-1) for part in parts])
-            dist.all_reduce(flat)
+            self.waiting.all_reduce(flat)
             means = torch.split(flat / self.world, [part.numel() for part in parts])
             for grad, mean in zip(grads, means, strict=False):
                 grad.copy_(mean.view_as(grad))

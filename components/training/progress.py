@@ -11,6 +11,7 @@ from typing import Any
 from tqdm import tqdm
 
 from components.data.files import read_json_lines
+from components.training.run_files import METRICS, STARTS
 
 POLL_S = 0.5
 
@@ -22,7 +23,8 @@ def following(run: Path, total_kimg: float, *on_tick: Callable[[], None], last: 
     After a block that went well come `last` and once more the calls.
     """
     stop = threading.Event()
-    bar_format = "{l_bar}{bar}| {n:.1f}/{total:.1f} kimg [{elapsed}<{remaining}{postfix}]"
+    bar_format = "{l_bar}{bar}| {n:.1f}/{total:.1f} kimg{postfix}"
+    # Its times are the run's own: tqdm's are off for good when the clock is set.
     # Made in this thread: tqdm makes its lock with its first bar, and whoever else does so meanwhile breaks it.
     with tqdm(total=total_kimg, desc="train", bar_format=bar_format, dynamic_ncols=True) as bar:
         thread = threading.Thread(target=_follow, args=(run, bar, on_tick, stop), name="progress")
@@ -37,23 +39,37 @@ def following(run: Path, total_kimg: float, *on_tick: Callable[[], None], last: 
 
 
 def _follow(run: Path, bar: Any, on_tick: tuple[Callable[[], None], ...], stop: threading.Event) -> None:
-    shown, starts, total_kimg = 0, run / "starts.jsonl", bar.total
-    starts_shown = len(read_json_lines(starts))
+    shown, starts, total_kimg = 0, run / STARTS, bar.total
+    first = starts_shown = len(read_json_lines(starts))
     last_look = False
     while not last_look:
         last_look = stop.wait(POLL_S)
         for start in read_json_lines(starts)[starts_shown:]:
             starts_shown += 1
+            shown = shown or start["nimg"]  # what earlier starts showed has been said
             tqdm.write("\n".join([*start["refused"], f"workers: {start['workers']}, from image {start['nimg']} on"]))
-        records = [record for record in read_json_lines(run / "metrics.jsonl") if record["nimg"] > shown]
+        if starts_shown == first:
+            continue
+        records = [record for record in read_json_lines(run / METRICS) if record["nimg"] > shown]
         for record in records:
             tqdm.write(describe(record, total_kimg))
         if records:
             shown = records[-1]["nimg"]
             bar.n = min(records[-1]["kimg"], total_kimg)
-            bar.set_postfix_str(f"{records[-1]['images_per_s']:.0f} images/s")
-            for call in on_tick:
-                call()
+            bar.set_postfix_str(_pace(records[-1], total_kimg))
+            with tqdm.external_write_mode():  # what they print is no part of the bar's line
+                for call in on_tick:
+                    try:
+                        call()
+                    except Exception as error:  # a full disk, a damaged file: the next tick may find it mended
+                        print(f"after a tick: {' '.join(str(error).split())[:200]}")
+
+
+def _pace(record: dict[str, Any], total_kimg: float) -> str:
+    """Time trained, over all starts, and left at the last tick's pace."""
+    left = max(0.0, total_kimg * 1000 - record["nimg"]) / record["images_per_s"]
+    spent, rest = (tqdm.format_interval(seconds) for seconds in (record["seconds"], left))
+    return f"{spent}<{rest}, {record['images_per_s']:.0f} images/s"
 
 
 def describe(record: dict[str, Any], total_kimg: float) -> str:

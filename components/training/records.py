@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import json
-import os
-import sys
-from collections.abc import Mapping
+import time
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save_file
 from torch import Tensor
 
+from components.data.files import append_json_line, read_json_lines
 from components.data.images import grid, save_png, straight
+from components.data.tensors import write_tensors
 from components.generation.sampler import save_generator
 from components.training import initial, state
 from components.training.loop import GRID, Tick, Trainer
+from components.training.run_files import CHECKPOINTS, DISCRIMINATOR_FILE, GRIDS, INITIAL, METRICS, ROLLBACKS, STARTS
 from components.training.state import State
+
+TRIES = 2  # other ways from one checkpoint, after the first
 
 
 def take_up(trainer: Trainer, run: Path) -> None:
@@ -24,16 +26,42 @@ def take_up(trainer: Trainer, run: Path) -> None:
 
     The first worker also drops the lines after it and notes the start in starts.jsonl.
     """
-    saved, refused = state.latest(run / "checkpoints")
+    saved, refused = state.latest(run / CHECKPOINTS)
     if saved is not None:
         trainer.restore(saved)
-    elif (run / initial.INITIAL).exists():
-        trainer.players.start_from(*initial.read(run / initial.INITIAL))
+    elif (run / INITIAL).exists():
+        trainer.players.start_from(*initial.read(run / INITIAL))
+    trainer.passed_over = [(line["nimg"], line["until"] - line["nimg"]) for line in read_json_lines(run / ROLLBACKS)]
     if trainer.rank == 0:
         run.mkdir(parents=True, exist_ok=True)
-        _rewind(run / "metrics.jsonl", trainer.nimg)
-        _rewind(run / "starts.jsonl", sys.maxsize)
-        _append(run / "starts.jsonl", {"nimg": trainer.nimg, "workers": trainer.world, "refused": refused})
+        _rewind(run / METRICS, trainer.nimg)
+        note(run / STARTS, nimg=trainer.nimg, workers=trainer.world, refused=refused)
+
+
+def roll_back(run: Path, nimg: int, reason: str) -> str:
+    """Notes that what follows the newest checkpoint, up to `nimg` images, is to be passed over.
+
+    Returns:
+        Why this would not help, if it would not: the run has gone back to that checkpoint TRIES times already.
+    """
+    saved, _ = state.latest(run / CHECKPOINTS)
+    start = int(saved.numbers["nimg"]) if saved else 0
+    tries = sum(line["nimg"] == start for line in read_json_lines(run / ROLLBACKS))
+    if tries == TRIES:
+        return f"{reason}; the {TRIES + 1}. time in a row from {start / 1000:g} kimg on, each time with other images"
+    note(run / ROLLBACKS, nimg=start, until=nimg, reason=reason)
+    return ""
+
+
+def reached(run: Path) -> int:
+    """The images shown up to the run's last tick."""
+    lines = read_json_lines(run / METRICS)
+    return int(lines[-1]["nimg"]) if lines else 0
+
+
+def note(path: Path, **values: Any) -> None:
+    """Appends a line with the time to one of a run's files."""
+    append_json_line(path, {**values, "time": int(time.time() * 1000)})
 
 
 def write_snapshot(saved: State, folder: Path) -> None:
@@ -42,32 +70,23 @@ def write_snapshot(saved: State, folder: Path) -> None:
     for name, tensor in saved.tensors.items():
         network, _, key = name.partition("/")
         if network in parts:
-            parts[network][key] = tensor.detach().cpu().contiguous()
+            parts[network][key] = tensor
     save_generator(folder, saved.numbers["model"], parts["average"])
-    save_file(parts["discriminator"], folder / initial.DISCRIMINATOR_FILE)
+    write_tensors(folder / DISCRIMINATOR_FILE, parts["discriminator"])
 
 
 def write_tick(run: Path, tick: Tick) -> None:
     """A tick's grid, then its line: a line in metrics.jsonl always has its picture."""
-    save_png(run / "grids" / f"{int(tick.record['nimg']):09d}.png", straight(grid(tick.grid, GRID[1])))
-    _append(run / "metrics.jsonl", tick.record)
-
-
-def _append(path: Path, record: Mapping[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(record) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
+    save_png(run / GRIDS / f"{int(tick.record['nimg']):09d}.png", straight(grid(tick.grid, GRID[1])))
+    append_json_line(run / METRICS, tick.record)
 
 
 def _rewind(metrics: Path, nimg: int) -> None:
     """Drops the lines after nimg: steps that were taken but not kept, and half a line of a killed writer."""
-    kept = []
-    if metrics.exists():
-        for line in metrics.read_text(encoding="utf-8").splitlines(keepends=True):
-            if line.endswith("\n") and json.loads(line)["nimg"] <= nimg:
-                kept.append(line)
-    temporary = metrics.with_suffix(".tmp")
-    temporary.write_text("".join(kept), encoding="utf-8")
-    temporary.replace(metrics)
+    content = metrics.read_text(encoding="utf-8") if metrics.exists() else ""
+    lines = content.splitlines(keepends=True)
+    kept = "".join(line for line in lines if line.endswith("\n") and json.loads(line)["nimg"] <= nimg)
+    if kept != content:
+        temporary = metrics.with_suffix(".tmp")
+        temporary.write_text(kept, encoding="utf-8")
+        temporary.replace(metrics)

@@ -15,8 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
+
+from components.data.tensors import write_tensors
 
 FORMAT = 2
 
@@ -40,10 +42,11 @@ def _sync(path: Path) -> None:
 def save(state: State, folder: Path) -> None:
     """Writes a checkpoint directory in one piece."""
     temporary = folder.with_name(f".{folder.name}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
+    for leftover in folder.parent.glob(".*.tmp"):  # of a killed writer
+        shutil.rmtree(leftover, ignore_errors=True)
     temporary.mkdir(parents=True)
     tensors = temporary / "state.safetensors"
-    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in state.tensors.items()}, tensors)
+    write_tensors(tensors, state.tensors)
     header = {"format": FORMAT, "sha256": _digest(tensors, state.numbers), **state.numbers}
     (temporary / "state.json").write_text(json.dumps(header, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     for path in (tensors, temporary / "state.json", temporary):
@@ -85,10 +88,27 @@ def latest(checkpoints: Path) -> tuple[State | None, list[str]]:
     return None, refused
 
 
-def prune(checkpoints: Path, keep: int) -> None:
-    """Deletes all but the newest `keep` checkpoints."""
-    for folder in sorted(checkpoints.glob("[0-9]*"))[:-keep]:
-        shutil.rmtree(folder)
+def copied(state: State) -> State:
+    """A copy in host memory, which stays as it is while training goes on."""
+    return State({name: tensor.detach().to("cpu", copy=True) for name, tensor in state.tensors.items()}, state.numbers)
+
+
+def drop_after(folder: Path) -> None:
+    """Deletes the checkpoints that are further on than this one: they were refused, or are of a way not taken."""
+    for other in folder.parent.glob("[0-9]*"):
+        if int(other.name) > int(folder.name):
+            shutil.rmtree(other)
+
+
+def prune(checkpoints: Path, keep: int, every: int = 0) -> None:
+    """Deletes all checkpoints but the newest `keep` and, where `every` is not 0, the first of each so many images."""
+    folders = sorted(checkpoints.glob("[0-9]*"))
+    reached = 0  # of the last stretch of `every` images that has its checkpoint
+    for folder in folders[:-keep]:
+        stretch = int(folder.name) // every if every else 0
+        if stretch == reached:
+            shutil.rmtree(folder)
+        reached = stretch
 
 
 def _digest(tensors: Path, numbers: Mapping[str, Any]) -> str:

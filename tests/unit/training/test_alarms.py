@@ -121,6 +121,14 @@ def test_each_is_said_when_it_rings_and_when_it_is_over(tmp_path, capsys):
     over = f"over at 20 kimg, was {since}"
     cap = "since 30 kimg: p stays at its cap, 0.80, and D's sign on reals at +0.50"
     assert said == [[], [f"alarm: collapse {since}"], [], [f"alarm: collapse {over}"], [f"alarm: augmentation {cap}"]]
-    none = {"collapse": "", "augmentation": ""}
+    none = {"collapse": "", "augmentation": "", "straggler": ""}
     rings = none | {"collapse": since}
-    assert tags == [none, rings, rings, none | {"collapse": over}, {"collapse": over, "augmentation": cap}]
+    assert tags == [none, rings, rings, none | {"collapse": over}, none | {"collapse": over, "augmentation": cap}]
+
+
+def test_a_slow_worker_is_named_while_it_is_slow():
+    healthy, slow = {"slowdown": 1.3, "slowest_worker": 0}, {"slowdown": 5.0, "slowest_worker": 1}
+    lines = ticks((MANY, healthy), (MANY, slow), (MANY, healthy))
+    assert found(lines) == [("straggler", MANY + WINDOW, 2 * MANY + WINDOW)]
+    (alarm,) = alarms(lines[: 2 * MANY], [], TRAIN)
+    assert str(alarm) == f"since {MANY + WINDOW} kimg: worker 1 takes 5.0 times as long as the others"

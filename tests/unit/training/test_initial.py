@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from components.config import InputError
 from components.training import initial
 from components.training.loop import Trainer
+from components.training.run_files import INITIAL
 
 SPEC = importlib.util.spec_from_file_location("resume_worker", Path(__file__).with_name("worker.py"))
 worker = importlib.util.module_from_spec(SPEC)
@@ -42,7 +43,7 @@ def test_a_run_of_the_same_sizes_takes_all_of_it(model, tmp_path):
     folder, source = model
     fetch(folder, tmp_path / "run")
     trainer = Trainer(CONFIG, worker.images(), CPU)
-    trainer.players.start_from(*initial.read(tmp_path / "run" / initial.INITIAL))
+    trainer.players.start_from(*initial.read(tmp_path / "run" / INITIAL))
     pairs = [("generator", "average"), ("average", "average"), ("discriminator", "discriminator")]
     for own, other in pairs:
         theirs = source.players.networks()[other].state_dict()

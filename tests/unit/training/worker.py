@@ -75,7 +75,7 @@ def train(trainer, folder, stop):
         np.save(folder / "grids.npy", np.array(grids))
 
 
-CLOCKS = ("images_per_s", "seconds", "time", "memory_gib")
+CLOCKS = ("images_per_s", "seconds", "time", "memory_gib", "slowest_worker", "slowdown")
 
 if __name__ == "__main__":
     rank, world, stop = int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[7])
