@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
+import os
+import signal
 import sys
 from collections.abc import Callable
 
-from components.config import InputError
+from components.config import InputError, UnavailableError
 
+PR_SET_PDEATHSIG = 1
 REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ENOTDIR)
 
 
 def stage(main: Callable[[], None]) -> None:
-    """Runs a stage; bad input, and a file system that refuses, become one line `error: …` on stderr and exit code 2."""
+    """Runs a stage; bad input, and a file system that refuses, become one line `error: …` on stderr and exit code 2.
+
+    What is not there now is exit code 1, as any failure is that another try may mend.
+    """
+    by_dvc_alone = "DVC_STAGE" in os.environ and "BESTIARY_SUPERVISED" not in os.environ  # components/processes.py
+    if by_dvc_alone and sys.platform == "linux":  # dvc, killed, would leave its stage running
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGUSR1)
     try:
         main()
     except InputError as error:
         said, code = f"error: {error}", 2
+    except UnavailableError as error:
+        said, code = f"error: {error}", 1
     except OSError as error:
         if error.errno not in REFUSALS:
             raise

@@ -10,7 +10,7 @@ from typing import Any
 
 from components.config import InputError, Params, load_params
 from components.data.files import write_bytes, write_json
-from components.tracking import gate, registry, runs
+from components.tracking import approval, gate, registry, runs
 from pipelines import stage
 
 SHARDS, CANDIDATE, REPORTS = Path("data/shards"), Path("models/candidate"), Path("reports")
@@ -39,19 +39,19 @@ def main() -> None:
     model = params.register.model
     training, about = _read(CANDIDATE / "training.json"), _read(REPORTS / "evaluation.json")
     numbers = _read(REPORTS / "metrics.json") | _read(REPORTS / "intervals.json")
-    key, nimg = training["run_key"], training["nimg"]
-    if (about["run_key"], about["nimg"]) != (key, nimg):
+    if (about["run_key"], about["nimg"]) != (key := training["run_key"], nimg := training["nimg"]):
         raise InputError(f"{REPORTS}/metrics.json measures another generator than {CANDIDATE}; run dvc repro")
     runs.sync_metrics(key, Path("runs") / key)
     run_id = runs.describe(key, training["train"], training["data_digest"])
     runs.log_results(key, numbers, nimg, [REPORTS / "pictures", REPORTS / "history"])
     version = registry.register(model, CANDIDATE, run_id)
     subject = registry.Subject(model, version, numbers, about["yardstick"], about["metric"])
-    alias, checks = registry.decide(subject, params.register.gate, partial(_measure, params, about))
-    verdict = gate.table(f"models:/{model}/{version} is the {alias}", checks)
+    alias, checks = registry.decide(subject, params.register, partial(_measure, params, about))
+    status = approval.status(model, version, alias, checks)
+    verdict = gate.table(f"models:/{model}/{version} is the {alias}{status.clause}", checks)
     registry.describe(model, version, verdict)
     write_bytes(REPORTS / "verdict.md", verdict.encode())
-    content = {"model": model, "version": int(version), "alias": alias, "mlflow_run_id": run_id}
+    content = {"model": model, "version": int(version), "alias": alias, "mlflow_run_id": run_id, **asdict(status)}
     write_json(REPORTS / "registered.json", content | {"verdict": [asdict(check) for check in checks]})
     print(verdict)
 

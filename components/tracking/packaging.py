@@ -20,7 +20,7 @@ from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 
 COMPONENTS = Path(__file__).parent.parent
 NEEDED = (
-    *("__init__.py", "config", "data/__init__.py", "data/files.py", "data/images.py", "models"),
+    *("__init__.py", "config", "data/__init__.py", "data/files.py", "data/images.py", "data/tensors.py", "models"),
     *("generation/__init__.py", "generation/sampler.py"),
 )
 REQUIREMENTS = ("mlflow", "numpy", "pandas", "pillow", "safetensors", "torch")

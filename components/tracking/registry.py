@@ -1,6 +1,7 @@
 """Registered generators: a candidate becomes a version, a version is judged and named, a models:/ URI becomes a folder.
 
-Aliases: `challenger` is the version registered last, `champion` the best measured so far. A person may move either.
+Aliases: `challenger` is the version registered last, `champion` the best measured so far. A person may move either, and
+where register.promote asks for it, has to agree to a new champion.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model
 
-from components.config import Gate, InputError
+from components.config import InputError, Register
 from components.tracking.gate import Check, Numbers, Rival, judge, margin
 from components.tracking.packaging import ARTIFACT, log_generator
 from components.tracking.runs import DATA_DIGEST, GIT_COMMIT, RUN_KEY, git_commit
@@ -33,6 +34,11 @@ NIMG, GENERATOR_DIGEST = "bestiary.nimg", "bestiary.generator_digest"
 MEASURED = "bestiary.measured"  # how good, and by what yardstick: JSON
 DECIDING = ("holdout", "holdout_low", "holdout_high")  # of metrics.json
 VERDICT, CHECKS = "bestiary.verdict", "bestiary.verdict_checks"
+DECISION, APPROVED, DECLINED = (
+    "bestiary.decision",
+    "approved",
+    "declined",
+)  # a person's: approval.py
 URI_FORM = "models:/NAME@ALIAS, models:/NAME/VERSION, or a folder with config.json and generator.safetensors"
 
 
@@ -97,8 +103,10 @@ def register(model: str, candidate: Path, run_id: str) -> str:
     return version
 
 
-def decide(subject: Subject, gate: Gate, measure: Measure) -> tuple[str, list[Check]]:
+def decide(subject: Subject, rules: Register, measure: Measure) -> tuple[str, list[Check]]:
     """Judges a version and names it `champion` if it passes. Returns its highest alias and the verdict.
+
+    One that a person has declined never is, and where rules.promote is ask, only one that a person has approved.
 
     A version that is the champion already stays it, by the verdict that made it one: none where a person did.
 
@@ -110,11 +118,12 @@ def decide(subject: Subject, gate: Gate, measure: Measure) -> tuple[str, list[Ch
     held = _champion(client, model)
     if held and str(held.version) == version:
         return CHAMPION, [Check(**check) for check in json.loads(held.tags.get(CHECKS, "[]"))]
-    checks = judge(subject.numbers, subject.metric, gate, _rival(held, subject, measure) if held else None)
+    checks = judge(subject.numbers, subject.metric, rules.gate, _rival(held, subject, measure) if held else None)
     failed = ", ".join(check.name for check in checks if not check.passed)
     client.set_model_version_tag(model, version, VERDICT, f"not passed: {failed}" if failed else "passed")
     client.set_model_version_tag(model, version, CHECKS, json.dumps([asdict(check) for check in checks]))
-    if failed:
+    answer = client.get_model_version(model, version).tags.get(DECISION)
+    if failed or answer == DECLINED or (rules.promote == "ask" and answer != APPROVED):
         return CHALLENGER, checks
     client.set_registered_model_alias(model, CHAMPION, version)
     return CHAMPION, checks

@@ -7,6 +7,7 @@ Every function raises mlflow.exceptions.MlflowException when the store does not 
 from __future__ import annotations
 
 import json
+import math
 import re
 import subprocess
 import time
@@ -28,7 +29,7 @@ SYNCED_EVALUATIONS = "bestiary.synced_evaluations"
 ALARM = "bestiary.alarm."  # and the kind
 RUNNING = "RUNNING"
 TARGET = "total_kimg"  # may be raised in mid-run: a tag, for params are for ever
-NOT_METRICS = ("nimg", "kimg", "time")
+NOT_METRICS = ("nimg", "kimg", "time", "slowest_worker")
 _UNNAMEABLE = re.compile(r"[^/\w.\- :]")  # what MLflow takes in no name of a metric; a label may be any folder's
 ENDS = ("_low", "_high")
 LINES_PER_BATCH = 40  # times the metrics of a line: below MLflow's 1,000
@@ -38,13 +39,19 @@ MAX_DATASET_DIGEST = 36  # MLflow's limit, and just the length of DVC's digest o
 def open_run(run_key: str) -> str:
     """The id of the key's MLflow run, which is made where it is missing."""
     client = MlflowClient()
-    experiment = client.get_experiment_by_name(EXPERIMENT)
-    experiment_id = experiment.experiment_id if experiment else client.create_experiment(EXPERIMENT)
+    experiment_id = open_experiment()
     found = client.search_runs([experiment_id], f"tags.`{RUN_KEY}` = '{run_key}'", max_results=1)
     if found:
         return str(found[0].info.run_id)
     tags = {RUN_KEY: run_key, GIT_COMMIT: git_commit()}
     return str(client.create_run(experiment_id, tags=tags, run_name=run_key[:12]).info.run_id)
+
+
+def open_experiment() -> str:
+    """The id of the project's MLflow experiment, which is made where it is missing, as is a local store."""
+    client = MlflowClient()
+    experiment = client.get_experiment_by_name(EXPERIMENT)
+    return str(experiment.experiment_id if experiment else client.create_experiment(EXPERIMENT))
 
 
 def describe(run_key: str, train: Mapping[str, Any], data_digest: str, data: str = "data/shards") -> str:
@@ -62,13 +69,14 @@ def describe(run_key: str, train: Mapping[str, Any], data_digest: str, data: str
 def sync_metrics(run_key: str, run_dir: Path) -> int:
     """Sends the lines of metrics.jsonl that MLflow lacks, and the sample grids of the ticks. Returns how many lines.
 
-    A line is a point of each curve at step `nimg`, at the line's own time. Tag and points travel together, and the
-    store drops a point that it has, so a call that died half-way is finished by the next one.
+    Lines after the newest checkpoint wait for the next one. A line is a point of each curve at step `nimg`, at the
+    line's own time. Tag and points travel together, and the store drops a point that it has, so a call that died
+    half-way is finished by the next one.
     """
     client, run_id = MlflowClient(), open_run(run_key)
     run = client.get_run(run_id)
     tags = run.data.tags
-    lines = read_json_lines(run_dir / "metrics.jsonl")
+    lines = [line for line in read_json_lines(run_dir / "metrics.jsonl") if line["nimg"] <= _settled(run_dir)]
     sent = int(tags.get(SYNCED_NIMG, 0))
     new = [line for line in lines if line["nimg"] > sent]
     if new and run.info.status != RUNNING:  # a finished run whose total_kimg was raised
@@ -81,6 +89,12 @@ def sync_metrics(run_key: str, run_dir: Path) -> int:
     times = {line["nimg"]: line["time"] for line in lines}
     _sync_grids(client, run_id, run_dir / "grids", times, after=int(tags.get(SYNCED_GRID, 0)))
     return len(new)
+
+
+def _settled(run_dir: Path) -> float:
+    """Up to where a run's lines stay as they are: to its newest checkpoint, from which it may go another way."""
+    folder = run_dir / "checkpoints"
+    return max((int(path.name) for path in folder.glob("[0-9]*")), default=0) if folder.exists() else math.inf
 
 
 def tag_alarms(run_key: str, alarms: Mapping[str, str]) -> None:

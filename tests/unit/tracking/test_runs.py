@@ -11,8 +11,6 @@ from mlflow.exceptions import MlflowException
 from components.data.images import save_png
 from components.tracking import runs
 
-pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")  # MLflow 3.17 on SQLAlchemy 2.1
-
 METRICS = {
     "holdout": {"frechet_random_conv": 2.5, "coverage": 0.5},
     "holdout_floor": {"frechet_random_conv": 1.0},
