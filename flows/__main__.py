@@ -1,4 +1,4 @@
-"""`python -m flows [--preset NAME] [--set KEY=VALUE …]`: train-stylegan from a shell.
+"""`python -m flows [--preset NAME] [--set KEY=VALUE …] [--push]`: train-stylegan from a shell.
 
 Against PREFECT_API_URL or, without it, a local server of its own.
 """
@@ -20,6 +20,7 @@ from rich.console import Console
 from components import processes
 from components.config import InputError
 from components.config.overlay import add_flags, parse_settings, write_params
+from flows.remote import require_remote
 
 SERVER_TIMEOUT_S = 300.0
 
@@ -28,11 +29,14 @@ def main() -> int:
     """Runs the flow and prints its summary last; returns the exit code: 2 for a user's error, 1 for other failures."""
     parser = argparse.ArgumentParser(prog="python -m flows", description=main.__doc__)
     add_flags(parser)
+    parser.add_argument("--push", action="store_true", help="then dvc push to the default remote")
     flags = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     os.environ.update(processes.environment())
     try:
         overrides = parse_settings(flags.set)
+        if flags.push:
+            require_remote()
         for change in write_params(flags.preset, overrides):  # before a server starts for nothing
             print(f"params.yaml: {change}")
         with contextlib.nullcontext() if "PREFECT_API_URL" in os.environ else _local_server():
@@ -40,7 +44,7 @@ def main() -> int:
             from flows.train_stylegan import train_stylegan
 
             try:
-                summary = train_stylegan(flags.preset, overrides)
+                summary = train_stylegan(flags.preset, overrides, push=flags.push)
             except StageError as error:
                 return _fail(error, 1)
             finally:

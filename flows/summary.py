@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,8 +48,12 @@ class Summary:
         return Group(distances, facts)
 
 
-def summarise(project: Path, *, minutes: float) -> Summary:
-    """Reads the outputs of a finished chain."""
+def summarise(project: Path, *, minutes: float, experiment: str = "") -> Summary:
+    """Reads the outputs of a finished chain.
+
+    Args:
+        experiment: its name, where the chain ran in a copy that goes.
+    """
     metrics = _json(project / "reports/metrics.json")
     registered = _json(project / "reports/registered.json")
     training = _json(project / "models/candidate/training.json")
@@ -67,11 +72,13 @@ def summarise(project: Path, *, minutes: float) -> Summary:
         "run key": run_key,
         "kimg": f"{nimg / 1000:g}",
         "images/s": _images_per_s(run / "metrics.jsonl", nimg),
-        "model": f"{registered['model']} version {registered['version']}, alias {registered['alias']}",
+        "model": f"{registered['model']} version {registered['version']}, alias {registered['alias']}"
+        + (registered["decision"] and f"; {registered['decision']}"),
         "quality": ", ".join(f"{name} {holdout[name]:.3g}" for name in QUALITIES),
         "copies of train images": f"{copied:.1%} of the samples",
         "pictures": "\n".join(str(path.relative_to(project)) for path in pictures),
-        "look at it all": ".venv/bin/mlflow ui",
+        **({"its files": f"dvc exp apply {experiment}"} if experiment else {}),
+        "look at it all": os.environ.get("MLFLOW_TRACKING_URI") or ".venv/bin/mlflow ui",
         "minutes": f"{minutes:.1f}",
     }
     return Summary(facts=facts, metric=f"{metric} (N = {metrics['counts']['samples']})", values=values)

@@ -5,7 +5,8 @@ from types import SimpleNamespace
 import pytest
 
 from components.config import InputError
-from flows.stages import StageError, _is_crash, failure, stage_names, stage_task
+from flows.retries import is_crash
+from flows.stages import StageError, failure, stage_names, stage_task
 
 FAILED = "ERROR: failed to reproduce 'draw': "
 
@@ -55,16 +56,6 @@ def test_the_task_has_the_stages_name():
             StageError,
             "stage draw: failed to reproduce 'draw': output 'data' does not exist",
         ),
-        (
-            [FAILED + "'/a/data' is busy, it is being blocked by:"],
-            StageError,
-            "stage draw: failed to reproduce 'draw': '/a/data' is busy, it is being blocked by:",
-        ),
-        (
-            ["ERROR: Unable to acquire lock. Most likely another DVC process is running"],
-            StageError,
-            "stage draw: Unable to acquire lock. Most likely another DVC process is running",
-        ),
         ([FAILED + "[Errno 28] No space left on device: '/a'"], StageError, None),
         ([], StageError, "stage draw: dvc ended with exit code 137"),
     ],
@@ -77,4 +68,4 @@ def test_a_failure_is_the_users_or_a_crash(complaints, kind, message):
 
 @pytest.mark.parametrize(("error", "again"), [(InputError("x"), False), (StageError("x"), True), (OSError(), True)])
 def test_only_a_users_error_is_not_tried_again(error, again):
-    assert _is_crash(None, None, SimpleNamespace(data=error)) is again
+    assert is_crash(None, None, SimpleNamespace(data=error)) is again

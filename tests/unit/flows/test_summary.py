@@ -30,7 +30,10 @@ def finished(tmp_path):
     write("models/candidate/training.json", json.dumps({"run_key": "abc", "nimg": 6000}))
     first, last = {"nimg": 1000, "kimg": 1.0, "seconds": 9.0}, {"nimg": 6000, "kimg": 6.0, "seconds": 40.0}
     write("runs/abc/metrics.jsonl", f"{json.dumps(first)}\n{json.dumps(last)}\n")
-    write("reports/registered.json", json.dumps({"model": "m", "version": 3, "alias": "champion"}))
+    write(
+        "reports/registered.json",
+        json.dumps({"model": "m", "version": 3, "alias": "champion", "decision": "by ada"}),
+    )
     for picture in ("reports/pictures/b.png", "reports/pictures/a.png"):
         write(picture, "")
     for grid in ("000000900", "000006000"):
@@ -44,7 +47,7 @@ def test_facts_are_those_of_the_last_tick(finished):
         "run key": "abc",
         "kimg": "6",
         "images/s": "150.0",
-        "model": "m version 3, alias champion",
+        "model": "m version 3, alias champion; by ada",
         "quality": "precision 0.5, recall 0.25, density 0.4, coverage 0.125",
         "copies of train images": "2.0% of the samples",
         "pictures": "reports/pictures/a.png\nreports/pictures/b.png\nruns/abc/grids/000006000.png",
