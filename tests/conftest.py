@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -110,7 +111,14 @@ def make_project(path: Path) -> Project:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Before any import of Prefect or MLflow: no telemetry, nothing of the user's own settings."""
+    """Before any import of Prefect or MLflow: no telemetry, nothing of the user's own settings.
+
+    Ctrl-C is heard by what tests start, also where the tests run in a shell's background, which leaves it ignored. One
+    thread each: two tests of two threads on two cores wait for each other, and take six times as long.
+    """
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.update(processes.TELEMETRY_OFF)
     for name in ("PREFECT_API_URL", "PREFECT_PROFILE", "MLFLOW_TRACKING_URI", "RAY_ADDRESS"):
         os.environ.pop(name, None)

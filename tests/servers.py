@@ -24,8 +24,8 @@ class Proxy(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, upstream, spoil):
-        super().__init__(("127.0.0.1", 0), Relay)
+    def __init__(self, upstream, spoil, port=0):
+        super().__init__(("127.0.0.1", port), Relay)
         self.upstream, self.spoil, self.seen, self.stop = upstream, spoil, [], threading.Event()
         self.url = f"http://127.0.0.1:{self.server_port}"
 

@@ -18,16 +18,25 @@ STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages
 
 # Which of the project's modules a module may import, by prefix; the longest prefix that fits a module decides.
 ALLOWED = {
-    "flows": ("flows", "components.config", "components.processes"),
+    "flows": (
+        "flows",
+        "components.config",
+        "components.processes",
+        "components.training.run_files",
+        "components.watching",
+    ),
     "pipelines": ("pipelines", "components"),
     "components.config": ("components.config",),
     "components.processes": (),
-    "components.cluster": ("components.config", "components.executor"),
+    "components.cluster": ("components.config", "components.executor", "components.sharing"),
+    "components.sharing": ("components.config",),
+    "components.jobs": ("components.config", "components.data.files", "components.training.ray_trainer"),
     "components.executor": ("components.cluster",),
     "components.data": ("components.data", "components.config", "components.executor"),
     "components.models": ("components.models", "components.config"),
     "components.training": ("components.training", "components.models", "components.data", "components.config"),
     "components.training.ray_trainer": ("components",),
+    "components.training.session": ("components",),
     "components.training.records": (
         "components.training",
         "components.generation",
@@ -36,6 +45,13 @@ ALLOWED = {
         "components.config",
     ),
     "components.sweep": ("components",),
+    "components.watching": (
+        "components.watching",
+        "components.training.run_files",
+        "components.data",
+        "components.config",
+    ),
+    "components.watching.current": ("components",),
     "components.generation": ("components.generation", "components.models", "components.data", "components.config"),
     "components.generation.__main__": ("components",),
     "components.evaluation": (
@@ -57,12 +73,18 @@ ALLOWED = {
 # Where a library may be imported, by prefix of the module.
 HOME = {
     "prefect": ("flows",),
-    "ray": ("components.cluster", "components.training.ray_trainer", "components.sweep"),
+    "ray": (
+        "components.cluster",
+        "components.jobs",
+        "components.training.ray_trainer",
+        "components.training.stopping",
+        "components.sweep",
+    ),
     "mlflow": ("components.tracking",),
-    "boto3": ("components.data.object_store", "components.training"),
+    "boto3": ("components.data.object_folder", "components.data.object_store"),
     "huggingface_hub": ("components.data.hubs",),
     "kagglehub": ("components.data.hubs",),
-    "dvc": ("components.data.changes", "components.data.node_cache"),
+    "dvc": ("components.data.changes", "components.data.node_cache", "flows.copies"),
     "pickle": (),
     "cloudpickle": (),
 }
@@ -149,6 +171,10 @@ def test_models_know_torch_alone():
 
 def test_the_loop_runs_with_torch_numpy_and_safetensors():
     assert third_party(closure("components.training.loop", top_level_only=True)) == {"torch", "numpy", "safetensors"}
+
+
+def test_what_the_flow_watches_with_needs_no_torch():
+    assert "torch" not in third_party(closure("components.watching.run", top_level_only=True))
 
 
 def test_dvc_runs_the_stages_in_an_order_that_works():

@@ -16,7 +16,8 @@ from tests.tasks import kill_once, policy, refuse, visible_gpu
 def test_a_worker_beside_a_training_is_patient_and_comes_back(tmp_path):
     """It takes idle time alone, works in the order of the calls, and begins a task again after its death."""
     execution = replace(load_params("params.yaml").execution, device="cpu", workers=1)
-    with cluster(execution) as share, beside(share) as submit:
+    with cluster(execution, batch=4) as nodes, beside(nodes) as submit:
+        nodes.share()
         assert submit(policy, None).result() == os.SCHED_IDLE
         assert submit(visible_gpu, 0).result() == ""  # those that there are belong to the training
         futures = [submit(partial(kill_once, folder=tmp_path), number) for number in (7, 8)]

@@ -1,142 +1,40 @@
-"""The flow as Prefect runs it: a real server, a real worker, real DVC, on a DAG of two stages that take no time.
+"""The flow as Prefect runs it: a real server, a real worker, real DVC, on a DAG of two stages that take no time."""
 
-What a stage does is told by files: `crash` kills it once, `refuse` is a user's error, `linger` keeps it busy.
-"""
-
-import contextlib
+import shutil
 import signal
 import subprocess
 import sys
-import time
 
-import httpx
 import psutil
 import pytest
-import yaml
 
 from components import processes
-
-STAGE = """
-import json, os, pathlib, signal, sys, time
-
-def write(path, content):
-    path = pathlib.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content))
-
-print("hello from", sys.argv[1], flush=True)
-if pathlib.Path("crash").exists():
-    pathlib.Path("crash").unlink()
-    os.kill(os.getpid(), signal.SIGKILL)
-if pathlib.Path("refuse").exists():
-    print("error: three is not a size; allowed: 4", file=sys.stderr)
-    sys.exit(2)
-if pathlib.Path("linger").exists():
-    write("pid", os.getpid())
-    time.sleep(600)
-if sys.argv[1] == "draw":
-    write("data/raw", 1)
-else:
-    write("models/candidate/training.json", {"run_key": "abc", "nimg": 1000})
-    write("runs/abc/metrics.jsonl", {"nimg": 1000, "kimg": 1.0, "seconds": 10.0})
-    own = {"kid": 2.0, "precision": 0.1, "recall": 0.2, "density": 0.3, "coverage": 0.4}
-    metrics = {"memorisation": {"share": 0.0}, "counts": {"samples": 10}}
-    metrics |= {"holdout": own, "holdout_floor": {"kid": 0.5}, "holdout_baselines": {"untrained": 8.0}}
-    write("reports/metrics.json", metrics)
-    write("reports/evaluation.json", {"metric": "kid"})
-    pathlib.Path("reports/verdict.md").write_text("models:/bestiary-generator/1 is the champion")
-    write("reports/registered.json", {"model": "bestiary-generator", "version": 1, "alias": "champion"})
-"""
-DAG = {
-    "draw": {"cmd": "python stage.py draw", "deps": ["${ingest.source}"], "outs": ["data/raw"]},
-    "learn": {"cmd": "python stage.py learn", "deps": ["data/raw"], "outs": ["models/candidate", "reports"]},
-}
-SERVER_S = 400  # to start, on a machine that does other things too
-
-
-def until(condition, timeout_s=300):
-    """Waits for a condition and returns its value."""
-    deadline = time.monotonic() + timeout_s
-    while not (value := condition()):
-        assert time.monotonic() < deadline, "the condition did not come true"
-        time.sleep(0.1)
-    return value
-
-
-class Api:
-    """What the tests ask a Prefect server."""
-
-    def __init__(self, url):
-        self.url = url
-        self.http = httpx.Client(base_url=url, trust_env=False)
-
-    def up(self):
-        with contextlib.suppress(httpx.TransportError):
-            return self.http.get("/health").is_success
-        return False
-
-    def find(self, kind, **query):
-        answer = self.http.post(f"/{kind}/filter", json=query)
-        assert answer.is_success, answer.text
-        return answer.json()
-
-    def last_run(self):
-        return self.find("flow_runs", sort="EXPECTED_START_TIME_DESC", limit=1)[0]
-
-    def tasks(self, run):
-        """Task runs by name."""
-        found = self.find("task_runs", flow_runs={"id": {"any_": [run["id"]]}})
-        return {task["name"]: task for task in found}
-
-    def log(self, task):
-        found = self.find("logs", logs={"task_run_id": {"any_": [task["id"]]}}, sort="TIMESTAMP_ASC")
-        return [record["message"] for record in found]
+from components.watching.stages import DONE, RUNNING, stages
+from tests.conditions import until
+from tests.toy import DAG, make_toy, prefect_server, prefect_worker
 
 
 @pytest.fixture(scope="module")
 def toy(module_project):
     """The project's code over the small DAG, in a folder of its own."""
-    (module_project.path / "stage.py").write_text(STAGE)
-    (module_project.path / "dvc.yaml").write_text(yaml.safe_dump({"stages": DAG}, sort_keys=False))
-    module_project.commit()
-    return module_project
+    return make_toy(module_project)
 
 
 @pytest.fixture(scope="module")
 def api(tmp_path_factory):
-    """A Prefect server with a database of its own."""
-    home = tmp_path_factory.mktemp("prefect")
-    port = processes.free_port()
-    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
-    found = Api(f"http://127.0.0.1:{port}/api")
-    env = processes.environment(PREFECT_HOME=str(home))
-    with (
-        processes.service(command, ready=found.up, timeout_s=SERVER_S, log=home / "log", env=env),
-        contextlib.closing(found.http),
-    ):
+    with prefect_server(tmp_path_factory.mktemp("prefect")) as found:
         yield found
 
 
 @pytest.fixture(scope="module")
 def deployed(toy, api, tmp_path_factory):
-    """The documented commands, and a worker that waits."""
-    url = {"PREFECT_API_URL": api.url}
-    for command in (["work-pool", "create", "bestiary", "--type", "process"], ["deploy", "--all"]):
-        done = toy.run("prefect", *command, **url)
-        assert done.returncode == 0, done.stdout
-    env = processes.environment(PYTHONPATH=str(toy.path), PREFECT_WORKER_QUERY_SECONDS="1", **url)
-    log = tmp_path_factory.mktemp("worker") / "log"
-
-    def ready():
-        return api.find("work_pools/bestiary/workers")
-
-    command = ["prefect", "worker", "start", "--pool", "bestiary"]
-    with processes.service(command, ready=ready, timeout_s=SERVER_S, log=log, env=env, cwd=log.parent):
+    with prefect_worker(toy, api, tmp_path_factory.mktemp("worker")):
         yield
 
 
-def deployment_run(toy, api):
-    return toy.run("prefect", "deployment", "run", "train-stylegan/default", "--watch", PREFECT_API_URL=api.url)
+def deployment_run(toy, api, *arguments):
+    command = ("prefect", "deployment", "run", "train-stylegan/default", "--watch", *arguments)
+    return toy.run(*command, PREFECT_API_URL=api.url)
 
 
 @pytest.mark.usefixtures("deployed")
@@ -158,6 +56,23 @@ def test_a_deployment_run_is_the_whole_chain_and_a_crash_is_tried_again(toy, api
     assert "| real against real (the floor) | 0.5 |" in artifact["data"]
     assert "up to date" in toy.run("dvc", "status").stdout
     assert "didn't change, skipping" in toy.run("dvc", "repro").stdout
+    assert [stage.state for stage in stages(toy.path)] == [DONE, DONE]
+
+
+@pytest.mark.usefixtures("deployed")
+def test_with_other_values_a_deployment_run_is_an_experiment_and_the_checkout_stays_as_it_is(toy, api):
+    kept = [toy.path / name for name in ("params.yaml", "dvc.lock", "models/candidate/training.json")]
+    before = [path.read_bytes() for path in kept]
+    done = deployment_run(toy, api, "--param", 'overrides={"train.gamma": 0.5, "ingest.source": "sources/drawn.yaml"}')
+    assert done.returncode == 0, done.stdout
+    assert [path.read_bytes() for path in kept] == before
+    tasks = api.tasks(api.last_run())
+    assert [(tasks[name]["run_count"], tasks[name]["state"]["type"]) for name in DAG] == [(1, "COMPLETED")] * 2
+    assert "hello from draw" in api.log(tasks["draw"])
+    (name,) = (line.split("[")[1].rstrip("]") for line in toy.run("dvc", "exp", "list").stdout.splitlines()[1:])
+    assert name.startswith("train.gamma-0.5_ingest.source-sources-drawn.yaml-")
+    newest = api.find("artifacts", artifacts={"key": {"any_": ["summary"]}}, sort="CREATED_DESC")[0]
+    assert f"| its files | dvc exp apply {name} |" in newest["data"].splitlines()
 
 
 @pytest.mark.usefixtures("deployed")
@@ -206,7 +121,7 @@ def test_wrong_params_end_the_command_with_2_before_anything_starts(toy, api):
 
 def test_a_signal_stops_the_stage_and_prefect_hears_of_it(toy, api):
     (toy.path / "sources/tiny.yaml").write_text("another: content")
-    (toy.path / "linger").touch()
+    (toy.path / "linger-draw").touch()
     pid = toy.path / "pid"
     run = start_flow(toy, api, stderr=subprocess.PIPE)
     stage = psutil.Process(int(until(lambda: pid.exists() and pid.read_text())))
@@ -214,7 +129,53 @@ def test_a_signal_stops_the_stage_and_prefect_hears_of_it(toy, api):
     assert stage in family
     run.terminate()
     _, errors = run.communicate(timeout=400)
-    (toy.path / "linger").unlink()
+    (toy.path / "linger-draw").unlink()
     assert run.returncode == 128 + signal.SIGTERM, errors
     assert not [process for process in family if process.is_running()]
     assert api.last_run()["state"]["type"] == "CRASHED"
+
+
+def test_training_that_gets_further_is_tried_again_and_again(toy, api):
+    (toy.path / "sources/tiny.yaml").write_text("a third: content")
+    shutil.rmtree(toy.path / "runs")
+    (toy.path / "crashes").write_text("3")
+    assert start_flow(toy, api).wait(300) == 0
+    assert api.tasks(api.last_run())["train"]["run_count"] == 4
+
+
+def test_a_second_run_in_one_checkout_waits_for_the_first_and_progress_is_shown_meanwhile(toy, api):
+    (toy.path / "sources/tiny.yaml").write_text("a fourth: content")
+    linger = toy.path / "linger-train"
+    linger.touch()
+    first = start_flow(toy, api)
+
+    def bars():
+        return [found for found in api.find("artifacts", sort="CREATED_DESC") if found["type"] == "progress"]
+
+    until(lambda: bars() and bars()[0]["data"] == 25)
+    (bar, *_), running = bars(), api.last_run()
+    assert bar["task_run_id"] == api.tasks(running)["train"]["id"]
+    assert bar["description"] == "0.5 of 2 kimg, 15 s left"
+    assert [stage.state for stage in stages(toy.path)] == [DONE, RUNNING]
+
+    second = start_flow(toy, api)
+
+    def waiting():
+        """Of the second run: its first stage, whose output the first run's training reads."""
+        task = api.tasks(api.last_run()).get("draw") if api.last_run()["id"] != running["id"] else None
+        return task and [line for line in api.log(task) if line.startswith("stage draw is busy: waiting for PID ")]
+
+    try:
+        until(waiting)
+    finally:
+        linger.unlink()
+    assert (first.wait(300), second.wait(300)) == (0, 0)
+    (bar, *_) = [found for found in bars() if found["task_run_id"] == api.tasks(running)["train"]["id"]]
+    assert (bar["key"], bar["data"], bar["description"]) == ("training", 50, "1.0 of 2 kimg, 10 s left")
+    (table, *_) = api.find("artifacts", artifacts={"key": {"any_": ["training-table"]}}, sort="CREATED_DESC")
+    assert "| images/s | 100.0 now, 50.0 mean |" in table["data"].splitlines()
+    tasks = api.tasks(api.last_run())
+    assert len(waiting()) == 1
+    for name, task in tasks.items():
+        assert (task["run_count"], task["state"]["type"]) == (1, "COMPLETED")
+        assert f"Stage '{name}' didn't change, skipping" in api.log(task)

@@ -19,9 +19,9 @@ def main():
     params = load_params()
     digest = ImageSet.open(Path("data/shards"), "train").digest
     project = project_files() if sys.argv[1] == "remote" else None
-    with cluster(params.execution) as share:
-        run, nowhere = Path("runs/run").resolve(), Path("/nowhere/data/shards")
-        fit(Job(params=params, run=run, shards=nowhere, digest=digest, project=project), share)
+    with cluster(params.execution, params.train.batch) as nodes:
+        run, nowhere = Path("runs", sys.argv[1]).resolve(), Path("/nowhere/data/shards")
+        fit(Job(params=params, run=run, shards=nowhere, digest=digest, project=project), nodes)
 
 stage(main)
 """
@@ -45,7 +45,7 @@ def fit(project, tmp_path, where):
 def test_a_worker_trains_on_what_its_node_pulled(prepared, tmp_path):
     done = fit(prepared, tmp_path, "remote")
     assert done.returncode == 0, done.stdout
-    lines = (prepared.path / "runs/run/metrics.jsonl").read_text().splitlines()
+    lines = (prepared.path / "runs/remote/metrics.jsonl").read_text().splitlines()
     assert json.loads(lines[-1])["nimg"] == 200
     digest = json.loads((prepared.path / "data/shards/index.json").read_text())["digest"]
     assert {path.name for path in (tmp_path / "bestiary").iterdir()} == {digest, f"{digest}.lock"}

@@ -1,16 +1,15 @@
 """Real Ray workers: one killed in mid-run, and a step that does not depend on how many there are."""
 
-import json
 import subprocess
 import sys
-import time
 
-import psutil
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from components import processes
+from tests.conditions import until
+from tests.trainings import curve, lines, start, train_workers
 
 SCRIPT = """
 import sys, numpy as np, torch, torch.distributed as dist
@@ -69,35 +68,6 @@ def test_a_step_is_the_same_on_one_worker_and_on_two(prepared, tmp_path):
     torch.testing.assert_close(two["generator/w_avg"], one["generator/w_avg"])
 
 
-def start(project):
-    env = processes.environment(PYTHONPATH=str(project.path))
-    return subprocess.Popen(
-        [sys.executable, "-m", "pipelines.train"],
-        cwd=project.path,
-        env=env,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-
-
-def train_workers(process):
-    """The Ray processes under a stage that run the training function."""
-    return [
-        child
-        for child in psutil.Process(process.pid).children(recursive=True)
-        if child.status() != psutil.STATUS_ZOMBIE and "RayTrainWorker" in " ".join(child.cmdline())
-    ]
-
-
-def wait_for(condition, timeout_s=400):
-    deadline = time.monotonic() + timeout_s
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "timed out"
-        time.sleep(0.02)
-    return found
-
-
 def test_a_killed_worker_costs_no_more_than_its_last_ticks(prepared):
     prepared.set({"execution.workers": 2, "train.total_kimg": 3, "execution.checkpoint_kimg": 0.2})
     stage = start(prepared)
@@ -105,13 +75,13 @@ def test_a_killed_worker_costs_no_more_than_its_last_ticks(prepared):
     assert stage.returncode == 0, output
     (run,) = (prepared.path / "runs").iterdir()
     undisturbed = (prepared.path / "models/candidate/generator.safetensors").read_bytes()
-    curve = [comparable(line) for line in lines(run / "metrics.jsonl")]
+    expected = curve(run)
     assert [line["workers"] for line in lines(run / "starts.jsonl")] == [2]
 
     run.rename(prepared.path / "undisturbed")
     stage = start(prepared)
     try:
-        wait_for(lambda: list(run.glob("checkpoints/[0-9]*")))
+        until(lambda: list(run.glob("checkpoints/[0-9]*")))
         train_workers(stage)[-1].kill()
         output, _ = stage.communicate()
     finally:
@@ -121,18 +91,8 @@ def test_a_killed_worker_costs_no_more_than_its_last_ticks(prepared):
     assert [line["workers"] for line in starts] == [2, 2]
     assert starts[0]["nimg"] == 0
     assert 0 < starts[1]["nimg"] < 3000
-    assert [comparable(line) for line in lines(run / "metrics.jsonl")] == curve
+    assert curve(run) == expected
     assert (prepared.path / "models/candidate/generator.safetensors").read_bytes() == undisturbed
-
-
-def lines(path):
-    return [json.loads(line) for line in path.read_text().splitlines()]
-
-
-def comparable(line):
-    return {
-        name: value for name, value in line.items() if name not in ("images_per_s", "memory_gib", "seconds", "time")
-    }
 
 
 def test_a_gpu_asked_for_where_there_is_none(prepared):
@@ -143,7 +103,7 @@ def test_a_gpu_asked_for_where_there_is_none(prepared):
     assert done.returncode == 2
     assert "error: execution.device is 'cuda' and there is no GPU here; allowed: cpu, auto" in done.stdout
     assert "Traceback" not in done.stdout
-    assert not (prepared.path / "models").exists()
+    assert not (prepared.path / "models/candidate").exists()
 
 
 def test_lowering_the_target_below_the_run_is_refused(prepared):

@@ -10,35 +10,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from mlflow import MlflowClient
 from PIL import Image
-from safetensors.torch import save_file
 
-from components.config import Gate, InputError, load_params
+from components.config import Gate, InputError, Register, load_params
 from components.data.files import write_json
-from components.data.images import save_png
 from components.generation.sampler import load_generator, sample
-from components.models import build_generator
 from components.tracking import registry
 from components.tracking.gate import Check
 from pipelines import register
+from tests.candidates import KEY, METRIC, MODEL, YARDSTICK, evaluation, metrics, write_measured
 from tests.preprocessing import write_shards
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy"),  # MLflow 3.17 on SQLAlchemy 2.1
-    pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType"),  # MLflow's own, at import
-]
+pytestmark = pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType")  # MLflow's own, at import
 ROOT = Path(__file__).parents[2]
-CONFIG = {
-    **{"format": 1, "arch": "stylegan", "resolution": 16, "channels": 3},
-    **{"latent_dim": 16, "channel_base": 256, "channel_max": 16},
-}
-MODEL, KEY = "bestiary-generator", "0123456789abcdef"
-METRIC = "frechet_random_conv"
-BASELINES = {"untrained": 5.0, "mean_image": 4.0, "repeated_image": 3.0, "blurred_8x8": 0.5}
-YARDSTICK = {"extractor": "random_conv", "extractor_digest": "e" * 64, "samples": 64, "holdout_digest": "h" * 64}
-GATE = Gate(max_memorised=0.1, min_coverage=0.1)
+AUTO, ASK = (
+    Register(model=MODEL, promote=promote, gate=Gate(max_memorised=0.1, min_coverage=0.1))
+    for promote in ("auto", "ask")
+)
 SERVE = """
 import json, sys
 import mlflow
@@ -55,55 +44,18 @@ def project(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         (folder / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
-        candidate()
-        write_json(Path("reports/metrics.json"), metrics())
-        write_json(Path("reports/evaluation.json"), evaluation())
-        write_json(Path("reports/intervals.json"), {})
-        save_png(Path("reports/pictures/samples.png"), np.zeros((8, 8, 3), np.uint8))
-        tick = {"nimg": 2000, "kimg": 2.0, "loss_g": 1.0, "time": 10**12}
-        Path("runs", KEY).mkdir(parents=True)
-        Path("runs", KEY, "metrics.jsonl").write_text(json.dumps(tick) + "\n")
+        write_measured(folder)
         yield folder
 
 
-def candidate() -> None:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        state = build_generator(CONFIG).state_dict()
-    folder = Path("models/candidate")
-    folder.mkdir(parents=True)
-    save_file({name: tensor.contiguous() for name, tensor in state.items()}, folder / "generator.safetensors")
-    write_json(folder / "config.json", CONFIG)
-    train = {"arch": "stylegan", "total_kimg": 2.0}
-    digests = {"data_digest": "d" * 64, "code_digest": "c" * 64}
-    write_json(folder / "training.json", digests | {"run_key": KEY, "nimg": 2000, "train": train})
-
-
-def metrics(own: float = 2.0, half: float = 0.1) -> dict:
-    """The numbers of a generator that passes everything but perhaps the distance."""
-    return {
-        "holdout": {METRIC: own, "coverage": 0.5},
-        "holdout_low": {METRIC: own - half, "coverage": 0.4},
-        "holdout_high": {METRIC: own + half, "coverage": 0.6},
-        "holdout_floor": {METRIC: 0.1, "coverage": 1.0},
-        "holdout_baselines": BASELINES,
-        "memorisation": {"share": 0.01},
-        "collapse": {"alarm": 0},
-    }
-
-
-def evaluation(**changes) -> dict:
-    return {"yardstick": YARDSTICK, "metric": METRIC, "data_digest": "d" * 64, "run_key": KEY, "nimg": 2000} | changes
-
-
-def judged(model: str, own: float, measure=None, yardstick=YARDSTICK) -> tuple[str, list[Check]]:
+def judged(model: str, own: float, measure=None, yardstick=YARDSTICK, rules=AUTO) -> tuple[str, list[Check]]:
     """The verdict on a new version with nothing but its numbers."""
     client = MlflowClient()
     if not client.search_registered_models(f"name = '{model}'"):
         client.create_registered_model(model)
     version = str(client.create_model_version(model, Path.cwd().as_uri()).version)
     client.set_registered_model_alias(model, "challenger", version)
-    return registry.decide(registry.Subject(model, version, metrics(own), yardstick, METRIC), GATE, measure)
+    return registry.decide(registry.Subject(model, version, metrics(own), yardstick, METRIC), rules, measure)
 
 
 def failed(checks: list[Check]) -> list[str]:
@@ -126,7 +78,7 @@ def registered(project) -> dict:
 
 def test_the_stage_registers_once_and_says_what_it_did(registered):
     run_id, verdict = registered.pop("mlflow_run_id"), registered.pop("verdict")
-    assert registered == {"model": MODEL, "version": 1, "alias": "champion"}
+    assert registered == {"model": MODEL, "version": 1, "alias": "champion", "waits": False, "decision": ""}
     assert [check["name"] for check in verdict][3:] == ["untrained", "mean_image", "repeated_image"]
     assert all(check["passed"] for check in verdict)
     written = Path("reports/verdict.md").read_text()
@@ -223,7 +175,7 @@ def test_a_better_one_takes_over_and_a_worse_one_does_not():
 def test_judging_the_champion_again_keeps_the_verdict_that_made_it_one():
     first = judged("again", 2.0)
     subject = registry.Subject("again", "1", metrics(9.0), YARDSTICK, METRIC)
-    assert registry.decide(subject, GATE, None) == first
+    assert registry.decide(subject, AUTO, None) == first
 
 
 @pytest.mark.parametrize("change", [{"extractor_digest": "f" * 64}, {"samples": 65}, {"holdout_digest": "0" * 64}])

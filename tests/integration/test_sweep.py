@@ -17,8 +17,6 @@ from components import processes
 from components.config import checked, read_yaml
 from components.config.overlay import overlay
 
-pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")  # MLflow 3.17 on SQLAlchemy 2.1
-
 NONE, ABSURD = 1e-7, 1e6  # learning rates: nothing is learnt, and everything is lost
 SPACE = {
     "trials": 4,

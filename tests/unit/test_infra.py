@@ -27,7 +27,9 @@ PROGRAMS = ("prefect", "mlflow", "ray", "dvc")
 SUBCOMMANDS = (
     "prefect work-pool create", "prefect deploy", "prefect worker start", "prefect server start",
     "prefect deployment run", "mlflow server", "mlflow ui", "ray start", "ray status",
-    "dvc repro", "dvc push", "dvc pull", "dvc remote add", "dvc remote modify",
+    "ray job list", "ray job logs", "ray job stop",
+    "dvc repro", "dvc push", "dvc pull", "dvc fetch", "dvc remote add", "dvc remote modify",
+    "dvc exp show", "dvc exp apply", "dvc exp remove", "dvc exp push",
 )  # fmt: skip
 LOCAL = ("127.0.0.1", "localhost")
 
@@ -208,7 +210,7 @@ def test_orchestrator_installs_the_project_with_an_extra_that_it_has():
     (extra,) = re.findall(r"/tmp/bestiary\[(\w+)\]", command)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert project["optional-dependencies"][extra] == ["psycopg2-binary"]
-    assert {"dvc[s3]", "mlflow", "prefect", "ray[train]", "torch"} <= set(project["dependencies"])
+    assert {"dvc[s3]", "mlflow", "prefect", "ray[default,train]", "torch"} <= set(project["dependencies"])
 
 
 def test_database_drivers_are_pinned():

@@ -1,0 +1,172 @@
+"""Real runs that are stopped, hung, started twice or poisoned end where an undisturbed one does."""
+
+import shutil
+import signal
+import sys
+
+import psutil
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from components.config import load_params
+from components.data.dataset import ImageSet
+from components.training.loop import Trainer
+from tests.conditions import until
+from tests.conftest import make_project
+from tests.trainings import curve, lines, start, train_workers
+
+POISON = """
+
+_clean = Trainer._next_batch
+
+
+def _poisoned(self, phase, random):
+    images, labels = _clean(self, phase, random)
+    return images * float("nan") if self.place == 560 else images, labels
+
+
+Trainer._next_batch = _poisoned
+"""
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """The tiny project after an undisturbed run of two workers, without snapshots."""
+    project = make_project(tmp_path_factory.mktemp("interruptions") / "project")
+    project.set({"execution.workers": 2, "train.total_kimg": 3, "evaluate.every_kimg": 0})
+    project.stages("ingest", "preprocess", "train")
+    (run,) = (project.path / "runs").iterdir()
+    run.rename(project.path / "undisturbed")
+    weights = (project.path / "models/candidate/generator.safetensors").read_bytes()
+    return project, run, (curve(project.path / "undisturbed"), weights)
+
+
+@pytest.fixture
+def begun(trained):
+    """(project, run, what the undisturbed run came to, a stage that has just made its first checkpoint)."""
+    project, run, expected = trained
+    shutil.rmtree(run, ignore_errors=True)
+    stage = start(project)
+    try:
+        until(lambda: list(run.glob("checkpoints/[0-9]*")) or stage.poll() is not None)
+        yield project, run, expected, stage
+    finally:
+        stage.kill()
+        stage.wait()
+        stage.stdout.close()
+
+
+def results(project, run):
+    return curve(run), (project.path / "models/candidate/generator.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_a_run_that_is_told_to_stop_saves_says_so_and_goes_on_later(begun, signum):
+    project, run, expected, stage = begun
+    stage.send_signal(signum)
+    output, _ = stage.communicate()
+    assert stage.returncode == 128 + signum, output
+    saved = max(int(folder.name) for folder in run.glob("checkpoints/[0-9]*"))
+    assert f"{signum.name}: saving, then ending" in output
+    assert f"saved at {saved / 1000:g} kimg; the same command goes on from there" in output
+    assert "Traceback" not in output
+    assert saved < 3000
+    assert [line["reason"] for line in lines(run / "failures.jsonl")] == [f"asked to stop: {signum.name}"]
+    if signum == signal.SIGTERM:  # once is enough: both leave the same checkpoint
+        project.stages("train")
+        assert [line["nimg"] for line in lines(run / "starts.jsonl")] == [0, saved]
+        assert results(project, run) == expected
+
+
+def test_a_second_start_waits_for_the_first_and_trains_nothing(begun):
+    project, run, expected, stage = begun
+    second = start(project)
+    for process in (stage, second):
+        output, _ = process.communicate()
+        assert process.returncode == 0, output
+    assert f"run {run.name} is being trained by another process: waiting for its end" in output
+    assert len(lines(run / "starts.jsonl")) == 1
+    assert results(project, run) == expected
+
+
+def test_a_stage_whose_dvc_is_killed_saves_and_ends(trained):
+    """Without a supervisor: on the command line. Under nohup too, which has SIGHUP ignored, and a shell that forks."""
+    project, run, expected = trained
+    shutil.rmtree(run, ignore_errors=True)
+    dvc = ("nohup", sys.executable, "-m", "dvc", "repro")
+    assert project.run(*dvc[1:], "preprocess").returncode == 0
+    command = start(project, *dvc, "--single-item", "train", SHELL="/bin/sh")
+    try:
+        until(lambda: list(run.glob("checkpoints/[0-9]*")))
+        below = psutil.Process(command.pid).children(recursive=True)
+    finally:
+        command.stdout.close()  # first: what the stage has to say finds no reader
+        command.kill()
+        command.wait()
+    (stage,) = (process for process in below if process.cmdline()[1:] == ["-m", "pipelines.train"])
+    _, alive = psutil.wait_procs([stage], timeout=300)
+    assert not alive
+    assert [line["reason"] for line in lines(run / "failures.jsonl")] == ["asked to stop: SIGUSR1"]
+    assert project.run(*dvc[1:], "--single-item", "train").returncode == 0
+    assert len(lines(run / "starts.jsonl")) == 2
+    assert results(project, run) == expected
+
+
+def test_a_worker_that_hangs_costs_a_restart(trained):
+    project, run, expected = trained
+    shutil.rmtree(run, ignore_errors=True)
+    project.set({"execution.hang_s": 20})
+    stage = start(project)
+    try:
+        until(lambda: list(run.glob("checkpoints/[0-9]*")))
+        train_workers(stage)[-1].send_signal(signal.SIGSTOP)
+        output, _ = stage.communicate()
+    finally:
+        stage.kill()
+        project.set({"execution.hang_s": 1800})
+    assert stage.returncode == 0, output
+    assert len(lines(run / "starts.jsonl")) >= 2  # a busy machine may look hung once more
+    assert lines(run / "failures.jsonl")
+    assert results(project, run) == expected
+
+
+def test_a_loss_that_is_not_finite_is_passed_over(trained, tmp_path):
+    """The run ends as one does that never saw the images from the checkpoint to the tick that found it."""
+    project, _, _ = trained
+    poisoned = make_project(tmp_path / "poisoned")
+    poisoned.set({"train.total_kimg": 3, "evaluate.every_kimg": 0})
+    shutil.copytree(project.path / "data", poisoned.path / "data")
+    with (poisoned.path / "components/training/loop.py").open("a") as file:
+        file.write(POISON)
+    poisoned.stages("train")
+    (run,) = (poisoned.path / "runs").iterdir()
+    (line,) = lines(run / "rollbacks.jsonl")
+    assert line["nimg"] < 560 < line["until"]
+    assert "not finite at 0.6 kimg" in line["reason"]
+    trainer = Trainer(
+        load_params(poisoned.path / "params.yaml").train,
+        ImageSet.open(poisoned.path / "data/shards", "train"),
+        torch.device("cpu"),
+    )
+    trainer.passed_over = [(line["nimg"], line["until"] - line["nimg"])]
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as the worker's
+    try:
+        records = [tick.record for tick in trainer.run(tick_kimg=0.1)]
+    finally:
+        torch.set_num_threads(threads)
+    assert [record["loss_d"] for record in records] == [record["loss_d"] for record in curve(run)]
+    found = load_file(poisoned.path / "models/candidate/generator.safetensors")
+    assert all(torch.equal(found[name], tensor) for name, tensor in trainer.players.average.state_dict().items())
+
+
+def test_a_run_that_cannot_be_finite_says_so_after_three_ways(trained):
+    project, _, _ = trained
+    project.set({"train.learning_rate": 1e30})
+    done = project.run(sys.executable, "-m", "pipelines.train")
+    assert done.returncode == 2, done.stdout
+    (refusal,) = (line for line in done.stdout.splitlines() if line.startswith("error: "))
+    assert "the 3. time in a row from 0 kimg on" in refusal
+    assert refusal.endswith("allowed: what trains, as with a lower train.learning_rate")
+    assert "Traceback" not in done.stdout

@@ -1,0 +1,62 @@
+"""A run in the midst of which the clock jumps, two days on and then back to three hours ago, ends as one without."""
+
+import json
+import shutil
+import sys
+import time
+from itertools import pairwise
+
+from mlflow import MlflowClient
+
+from benchmarks.chaos.clock import set_clock, settable
+from tests.conditions import until
+from tests.trainings import curve, lines, start
+
+DAY_MS = 86_400_000
+
+
+def points(run):
+    """Of one of MLflow's curves, as (step, time), in the order of steps."""
+    client = MlflowClient(f"sqlite:///{run.parents[1]}/mlflow.db")
+    (found,) = client.search_runs([client.get_experiment_by_name("bestiary").experiment_id])
+    return sorted((point.step, point.timestamp) for point in client.get_metric_history(found.info.run_id, "loss_d"))
+
+
+def test_a_clock_that_jumps_changes_nothing_but_the_times_of_lines(project):
+    project.set({"execution.workers": 2, "train.total_kimg": 6, "evaluate.every_kimg": 0})
+    project.stages("ingest", "preprocess", "train")
+    (run,) = (project.path / "runs").iterdir()
+    weights = project.path / "models/candidate/generator.safetensors"
+    expected = curve(run), weights.read_bytes()
+    shutil.rmtree(run)
+    (project.path / "mlflow.db").unlink()
+
+    began = time.monotonic()
+    settable(project.path)
+    stage = start(project)
+    try:
+        until(lambda: list(run.glob("checkpoints/[0-9]*")) or stage.poll() is not None)
+        for hours, jump in ((48, DAY_MS), (-3, -DAY_MS)):
+            before = lines(run / "metrics.jsonl")[-1]["time"]
+            set_clock(project.path, 3600 * hours)
+            until(lambda: (lines(run / "metrics.jsonl")[-1]["time"] - before) / jump > 1 or stage.poll() is not None)  # noqa: B023
+        output, _ = stage.communicate()
+    finally:
+        stage.kill()
+    assert stage.returncode == 0, output
+    assert (curve(run), weights.read_bytes()) == expected
+    assert len(lines(run / "starts.jsonl")) == 1, output
+    assert not (run / "failures.jsonl").exists()
+
+    ticks = lines(run / "metrics.jsonl")
+    jumps = [later["time"] - earlier["time"] for earlier, later in pairwise(ticks)]
+    assert max(jumps) > DAY_MS > -DAY_MS > min(jumps)
+    seconds = [tick["seconds"] for tick in ticks]
+    assert seconds == sorted(seconds)
+    assert seconds[-1] < time.monotonic() - began
+    assert points(run) == [(tick["nimg"], tick["time"]) for tick in ticks]
+    told = project.run(sys.executable, "-m", "flows.status", "--json")
+    standing = json.loads(told.stdout)["run"]
+    assert standing["checkpoint_age_s"] >= 0
+    assert standing["training"] is False
+    assert standing["progress"]["seconds_left"] == 0
