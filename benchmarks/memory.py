@@ -97,7 +97,8 @@ def main() -> None:
     warnings.filterwarnings("ignore", message="Accessing the data pointer of FakeTensor")
     for preset in flags.presets:
         content = overlay(read_yaml("params.yaml"), read_preset(str(preset)))
-        content["train"]["batch"] = flags.batch or content["train"]["batch"] // content["execution"]["workers"]
+        params = checked(content, str(preset))
+        content["train"]["batch"] = flags.batch or params.train.batch // params.execution.counts(params.train.batch)[-1]
         content["execution"]["workers"] = 1
         print(json.dumps({"preset": preset.stem, **count(checked(content, str(preset)))}))
 
