@@ -1,4 +1,4 @@
-# The image of the Prefect server and worker and of the MLflow server: all of constraints.txt.
+# The image of the Prefect server and worker, of the MLflow server and of the Ray head, where jobs run: all of constraints.txt.
 # From the repository root: docker build -f infra/orchestrator.Dockerfile -t bestiary-orchestrator:1 .
 # An index with CPU builds of torch, given as --build-arg PIP_EXTRA_INDEX_URL=..., saves several GB here.
 FROM python:3.11.15-slim-bookworm

@@ -1,4 +1,4 @@
-# The image of the Ray nodes: CUDA, Python, torch and Ray, and DVC for nodes that pull their data; no Prefect, no MLflow.
+# The image of the Ray nodes that work: CUDA, Python, torch and Ray, and DVC for nodes that pull their data; no Prefect, no MLflow.
 # From the repository root: docker build -f infra/trainer.Dockerfile -t bestiary-trainer:1 .
 # torch's wheels bring CUDA 13.0's libraries, so the base adds only what the driver looks for.
 FROM python:3.11.15-slim-bookworm AS python
@@ -15,7 +15,7 @@ RUN apt-get update \
 # Names only: constraints.txt says which version.
 COPY constraints.txt /tmp/constraints.txt
 RUN pip install --no-cache-dir -c /tmp/constraints.txt \
-        torch "ray[train]" "dvc[s3]" filelock numpy safetensors pillow pyyaml psutil
+        torch "ray[train]" "dvc[s3]" filelock numpy safetensors pillow pyyaml psutil tqdm
 
 ARG UID=1000
 ARG GID=1000
