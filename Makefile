@@ -1,10 +1,13 @@
 # make demo: the whole chain on params.yaml as it is. make preset NAME=gpu-64: writes a preset into it. make sweep: tries
-# what sweeps/default.yaml says. make test: every test. All make .venv first.
+# what sweeps/default.yaml says. make services: Prefect, MLflow, a worker and a Ray head until Ctrl-C. make test: every
+# test. All make .venv first.
 PYTHON ?= python3.11
 BIN = .venv/bin
 STAMP = .venv/.installed
+# Two files of tests at a time, on however many cores: much of a test is waiting for servers to start.
+PYTEST = $(BIN)/python -m pytest tests --numprocesses 2 --dist loadfile
 
-.PHONY: demo preset sweep test test-slow check clean
+.PHONY: demo preset sweep services test test-slow check clean
 .DELETE_ON_ERROR:
 
 demo: $(STAMP)
@@ -17,11 +20,14 @@ sweep: $(STAMP)
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m dvc repro preprocess
 	$(BIN)/python -m pipelines.sweep $(SPACE)
 
+services: $(STAMP)
+	@$(BIN)/python -m flows.services
+
 test: $(STAMP)
-	$(BIN)/python -m pytest tests -m "not slow"
+	$(PYTEST) -m "not slow"
 
 test-slow: $(STAMP)
-	$(BIN)/python -m pytest tests -m slow
+	$(PYTEST) -m slow
 
 check: $(STAMP)
 	$(BIN)/ruff check .
