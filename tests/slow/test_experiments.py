@@ -1,6 +1,5 @@
 """Whole runs with other values than params.yaml's: two at once in one checkout, one of them killed in mid-train."""
 
-import contextlib
 import json
 import sys
 from itertools import pairwise
@@ -11,10 +10,9 @@ import pytest
 import yaml
 from mlflow import MlflowClient
 
-from components import processes
 from tests.conditions import until
 from tests.conftest import make_project
-from tests.toy import SERVER_S, Api
+from tests.toy import prefect_server
 from tests.trainings import lines, start
 
 FLOW = """
@@ -28,16 +26,7 @@ ITS_OWN = (".git", ".dvc/cache", ".dvc/tmp", ".experiments", "runs", ".cache", "
 
 @pytest.fixture(scope="module")
 def api(tmp_path_factory):
-    """A Prefect server with a database of its own."""
-    home = tmp_path_factory.mktemp("prefect")
-    port = processes.free_port()
-    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
-    found = Api(f"http://127.0.0.1:{port}/api")
-    env = processes.environment(PREFECT_HOME=str(home))
-    with (
-        processes.service(command, ready=found.up, timeout_s=SERVER_S, log=home / "log", env=env),
-        contextlib.closing(found.http),
-    ):
+    with prefect_server(tmp_path_factory.mktemp("prefect")) as found:
         yield found
 
 
