@@ -14,11 +14,12 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+import psutil
 from mlflow import MlflowClient
 
 from benchmarks import checkout
@@ -39,7 +40,14 @@ def standing(project: Path) -> Iterator[Chaos]:
     """The project with its services and an S3 store, which end with the block."""
     common = processes.environment(PYTHONPATH=str(project))
     with services(project, {**common, MARK: mark_of_services(project)}) as beside, store(project) as objects:
-        yield Chaos(project, {**common, MARK: mark(project), **beside.exports}, beside, objects)
+        chaos = Chaos(project, {**common, MARK: mark(project), **beside.exports}, beside, objects)
+        try:
+            yield chaos
+        except BaseException:  # a run that has not ended well leaves what was trained by
+            for process in chaos.alive():
+                with suppress(psutil.Error):
+                    process.kill()
+            raise
 
 
 def disturb(chaos: Chaos, kind: str, moment: float) -> None:

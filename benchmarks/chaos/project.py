@@ -111,8 +111,10 @@ class Chaos:
 
     def wait_until(self, condition: Callable[[], bool]) -> bool:
         """Awaits it, starting the flow again when it has failed. False when the flow went well first."""
-        deadline = time.monotonic() + PATIENCE_S
+        deadline, signs = 0.0, None
         while not condition():
+            if signs != self._signs():
+                deadline, signs = time.monotonic() + PATIENCE_S, self._signs()
             assert time.monotonic() < deadline, f"nothing comes of it: {self.log}"
             code = None if self.flow is None else self.flow.poll()
             if code == 0:
@@ -121,6 +123,10 @@ class Chaos:
                 self.flow = self.command("flows")
             time.sleep(POLL_S)
         return True
+
+    def _signs(self) -> list[int]:
+        """What changes while a run gets further."""
+        return [path.stat().st_size for path in sorted(self.project.glob("runs/*/metrics.jsonl"))]
 
     def need(self, condition: Callable[[], bool], what: str) -> None:
         """wait_until() of what has to come about before the run's end."""
