@@ -5,6 +5,9 @@ from __future__ import annotations
 import logging
 import math
 import os
+import signal
+import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -31,15 +34,17 @@ class Cluster:
     Args:
         batch: that is dealt to the workers.
         joined: it may grow and shrink, and others may be at work in it.
+        was_on: the device of the run's last start; see aim_at().
 
     Attributes:
         shared: what each worker got last.
     """
 
-    def __init__(self, execution: Execution, batch: int, *, joined: bool) -> None:
-        self._execution, self._batch, self.joined = execution, batch, joined
+    def __init__(self, execution: Execution, batch: int, *, joined: bool, was_on: str = "") -> None:
+        self._execution, self._batch, self.joined, self._was_on = execution, batch, joined, was_on
         self._aim: Aim | None = None
         self._more_since = math.inf
+        self._leaving: set[str] = set()
         self.shared: Share | None = None
 
     def share(self, told: Callable[[], bool] = lambda: False) -> Share:
@@ -58,8 +63,10 @@ class Cluster:
         return self.shared
 
     def _look(self) -> Share:
-        self._aim = self._aim or aim_at(self._execution, self._batch, _all())
-        return share_of(self._execution, self._aim, _free() if self.joined else _all())
+        aim = self._aim or aim_at(self._execution, self._batch, _all(), was_on=self._was_on)
+        share = share_of(self._execution, aim, _free() if self.joined else _all())
+        self._aim = aim  # not before: a node with GPUs may be on its way
+        return share
 
     def _enough(self, share: Share) -> bool:
         return self._aim is not None and share.workers == self._aim.counts[-1]
@@ -72,14 +79,21 @@ class Cluster:
         self._more_since = min(self._more_since, time.monotonic()) if room else math.inf
         return time.monotonic() - self._more_since > MORE_S
 
+    def is_losing(self) -> bool:
+        """Whether one more node is about to be taken away, since this was asked last."""
+        leaving = _leaving()
+        new = leaving - self._leaving
+        self._leaving = leaving
+        return bool(new)
+
 
 @contextmanager
-def cluster(execution: Execution, batch: int) -> Iterator[Cluster]:
+def cluster(execution: Execution, batch: int, *, was_on: str = "") -> Iterator[Cluster]:
     """For the time of the block, the Ray that RAY_ADDRESS names, or an embedded one; see Cluster."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     _start()
     try:
-        yield Cluster(execution, batch, joined=_address() != "local")
+        yield Cluster(execution, batch, joined=_address() != "local", was_on=was_on)
     finally:
         ray.shutdown()
 
@@ -186,6 +200,8 @@ def _start() -> None:
     for tries_left in reversed(range(START_TRIES)):
         try:
             ray.init(address=_address(), include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+            if threading.current_thread() is threading.main_thread():  # Ray's own handler exits with 15
+                signal.signal(signal.SIGTERM, lambda signum, _: sys.exit(128 + signum))
             return
         except Exception as error:  # Ray raises the bare class
             ray.shutdown()
@@ -204,8 +220,12 @@ def _all() -> Nodes:
 
 def _free() -> Nodes:
     """What of it nobody uses, without the nodes that are about to be taken away."""
-    leaving = state.get_draining_nodes()
+    leaving = _leaving()
     return [_pair(left) for node, left in state.available_resources_per_node().items() if node not in leaving]
+
+
+def _leaving() -> set[str]:
+    return set(state.get_draining_nodes())
 
 
 def _pair(resources: Mapping[str, float]) -> tuple[int, int]:

@@ -40,20 +40,24 @@ class ShortageError(InputError):
         self.missing = missing
 
 
-def aim_at(execution: Execution, batch: int, nodes: Nodes) -> Aim:
+def aim_at(execution: Execution, batch: int, nodes: Nodes, *, was_on: str = "") -> Aim:
     """What a run is after on these nodes: with device auto, GPUs where there are any, and no more workers than GPUs.
+
+    Args:
+        was_on: the device of the run's last start. By device auto, a run that was on GPUs stays on them.
 
     Raises:
         ShortageError: a GPU is asked for where there is none.
     """
-    counts = execution.counts(batch)
-    if execution.device == "cpu" or not any(gpus for _, gpus in nodes):
-        if execution.device == "cuda":
-            raise ShortageError(
-                _missing(counts[0], "GPU", 0),
-                "execution.device is 'cuda' and there is no GPU here; allowed: cpu, auto",
-            )
+    counts, gpus = execution.counts(batch), any(gpus for _, gpus in nodes)
+    if execution.device == "cpu" or (execution.device == "auto" and was_on != "cuda" and not gpus):
         return Aim(device="cpu", counts=counts)
+    if not gpus:
+        by_choice = execution.device == "cuda"
+        said, allowed = ("'cuda'", "cpu, auto") if by_choice else ("'auto', the run has been on GPUs,", "cpu")
+        raise ShortageError(
+            _missing(counts[0], "GPU", 0), f"execution.device is {said} and there is no GPU here; allowed: {allowed}"
+        )
     if execution.device == "auto":
         fitting = [count for count in execution.counts(batch, least=1) if count <= _room(nodes, "cuda", 1)]
         if fitting and fitting[-1] < counts[0]:

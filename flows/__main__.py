@@ -15,10 +15,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 from rich.console import Console
 
 from components import processes
-from components.config import InputError
+from components.config import InputError, UnavailableError
 from components.config.overlay import add_flags, parse_settings, write_params
 from flows.remote import require_remote
 
@@ -39,7 +40,7 @@ def main() -> int:
             require_remote()
         for change in write_params(flags.preset, overrides):  # before a server starts for nothing
             print(f"params.yaml: {change}")
-        with contextlib.nullcontext() if "PREFECT_API_URL" in os.environ else _local_server():
+        with _standing_server() if "PREFECT_API_URL" in os.environ else _local_server():
             from flows.stages import StageError  # here: Prefect reads its settings when it is imported
             from flows.train_stylegan import train_stylegan
 
@@ -51,6 +52,8 @@ def main() -> int:
                 logging.getLogger("prefect.flow_runs").handlers[0].flush()  # to the server, while there is one
     except InputError as error:
         return _fail(error, 2)
+    except UnavailableError as error:
+        return _fail(error, 1)
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     Console(soft_wrap=not sys.stdout.isatty()).print(summary)
@@ -60,6 +63,22 @@ def main() -> int:
 def _fail(error: Exception, code: int) -> int:
     print(f"error: {error}", file=sys.stderr)
     return code
+
+
+@contextlib.contextmanager
+def _standing_server() -> Iterator[None]:
+    """The one at PREFECT_API_URL, which answers.
+
+    Raises:
+        UnavailableError: it does not.
+    """
+    url = os.environ["PREFECT_API_URL"]
+    try:
+        httpx.get(f"{url}/health", timeout=30)
+    except (httpx.TransportError, httpx.InvalidURL) as error:
+        told = f"Prefect at {url!r} (PREFECT_API_URL) does not answer: {error}"
+        raise UnavailableError(f"{told}; without the variable the flow brings its own server") from None
+    yield
 
 
 @contextlib.contextmanager

@@ -50,18 +50,26 @@ def check_all(webhook: str, minutes: float, evaluations: int) -> None:
     Raises:
         InputError: names it.
     """
-    address, server = urlsplit(webhook), PREFECT_API_URL.value()
-    valid = address.scheme in ("http", "https") and bool(address.hostname)
-    check(valid, "webhook", webhook, "http://… or https://…")
+    server = PREFECT_API_URL.value()
+    check(_is_address(webhook), "webhook", webhook, "http://… or https://…")
     check(minutes >= LEAST_MINUTES, "minutes", minutes, f"{LEAST_MINUTES:g} or more")
     check(evaluations >= 1, "evaluations", evaluations, "1 or more")
     check(bool(server), "PREFECT_API_URL", server, "the address of a Prefect server")
+
+
+def _is_address(text: str) -> bool:
+    try:
+        address = urlsplit(text)
+    except ValueError:
+        return False
+    return address.scheme in ("http", "https") and bool(address.hostname)
 
 
 def set_up(webhook: str, minutes: float, evaluations: int) -> list[str]:
     """Makes the webhook's block and the automations, or brings those of the same names up to date. Returns the names.
 
     Raises:
+        InputError: something else than a Prefect server answers.
         UnavailableError: the Prefect server does not answer.
     """
     try:
@@ -74,6 +82,9 @@ def set_up(webhook: str, minutes: float, evaluations: int) -> list[str]:
                     client.update_automation(known[0].id, alert)
                 else:
                     client.create_automation(alert)
+    except httpx.HTTPStatusError as error:
+        told = f"PREFECT_API_URL is {PREFECT_API_URL.value()!r}, which answers {error.response.status_code}"
+        raise InputError(f"{told}; allowed: the address of a Prefect server's API") from None
     except (httpx.TransportError, RuntimeError) as error:
         raise UnavailableError(f"Prefect at {PREFECT_API_URL.value()} does not answer: {error}") from None
     return [alert.name for alert in alerts]

@@ -121,6 +121,6 @@ def keeper(folder: Path) -> Iterator[Keeper]:
     try:
         yield kept
     finally:
-        for signum in (signal.SIGINT, signal.SIGTERM):
+        for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(signum, signal.SIG_IGN)
         kept.stop()

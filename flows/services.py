@@ -10,6 +10,7 @@ import contextlib
 import http.client
 import json
 import secrets
+import shlex
 import signal
 import socket
 import sys
@@ -63,7 +64,8 @@ def main() -> int:
     names, usual = tuple(port.name.upper() for port in fields(Ports)), (4200, 5000, 6379, 8265)
     parser.add_argument("--ports", nargs=4, type=int, default=usual, metavar=names)
     ports = Ports(*parser.parse_args().ports)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for signum in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(signum, signal.default_int_handler)
     try:
         ports.check()
         serve(FOLDER.absolute(), ports)
@@ -94,8 +96,10 @@ def clients(folder: Path, ports: Ports) -> dict[str, dict[str, str]]:
     """What a shell, and the worker, must export to use the servers, by server."""
     token = folder / "ray-token"
     if not token.exists():
-        token.touch(mode=0o600)
-        token.write_text(secrets.token_hex(32), encoding="utf-8")
+        fresh = folder / "ray-token.new"
+        fresh.touch(mode=0o600)
+        fresh.write_text(secrets.token_hex(32), encoding="utf-8")
+        fresh.replace(token)
     return {
         "prefect": {"PREFECT_API_URL": f"http://{HOST}:{ports.prefect}/api"},
         "mlflow": {"MLFLOW_TRACKING_URI": f"http://{HOST}:{ports.mlflow}"},
@@ -161,17 +165,24 @@ def _everything(folder: Path, shell: dict[str, dict[str, str]]) -> dict[str, str
 
 
 def _deploy(folder: Path, shell: dict[str, dict[str, str]]) -> None:
-    """Brings the work pool and the deployments of prefect.yaml up to date."""
-    for command in (["work-pool", "create", POOL, "--type", "process", "--overwrite"], ["deploy", "--all"]):
+    """Makes the work pool, where there is none, and brings the deployments of prefect.yaml up to date."""
+    env = processes.environment(**_everything(folder, shell))
+
+    def prefect(*command: str) -> tuple[int, str]:
         said: list[str] = []
-        argv = ["prefect", "--no-prompt", *command]
-        if code := processes.run(argv, env=processes.environment(**_everything(folder, shell)), on_line=said.append):
-            told = " ".join(" ".join(said).split())
-            raise ServiceError(f"prefect {' '.join(command)} ended with exit code {code}: {told[-500:]}")
+        return processes.run(["prefect", "--no-prompt", *command], env=env, on_line=said.append), " ".join(said)
+
+    commands = [["work-pool", "create", POOL, "--type", "process"], ["deploy", "--all"]]
+    known, _ = prefect("work-pool", "inspect", POOL)  # its limits stay; --overwrite would forget them
+    for command in commands[known == 0 :]:
+        code, said = prefect(*command)
+        if code:
+            told = " ".join(said.split())[-500:]
+            raise ServiceError(f"prefect {' '.join(command)} ended with exit code {code}: {told}")
 
 
 def _announce(folder: Path, ports: Ports, shell: dict[str, dict[str, str]]) -> None:
-    exports = [" ".join(f"{name}={value}" for name, value in names.items()) for names in shell.values()]
+    exports = [" ".join(f"{name}={shlex.quote(value)}" for name, value in names.items()) for names in shell.values()]
     print(
         f"Prefect  http://{HOST}:{ports.prefect}",
         f"MLflow   http://{HOST}:{ports.mlflow}",

@@ -18,6 +18,7 @@ from prefect.tasks import Task
 
 from components import processes
 from components.config import InputError, load_params
+from components.watching.locks import mend
 from flows.progress import published
 from flows.retries import RETRIES, RETRIES_OF_TRAIN, getting_further, is_crash
 
@@ -30,7 +31,7 @@ _MISSING = re.compile(
     r"\[Errno \d+\] (?P<what>No such file or directory|Permission denied|Not a directory): '(?P<path>.+)'"
     r"|(?P<gone>missing data 'source'): (?P<source>.+)"
 )
-_BUSY = re.compile(r"^ERROR: .*(is busy, it is being blocked by:|Unable to acquire lock\.)")
+_BUSY = re.compile(r"^ERROR: .*(is busy, it is being blocked by:|Unable to acquire lock\.|Unable to read RWLock-file)")
 _BLOCKER = re.compile(r"\s+\(PID (?P<pid>\d+)\): (?P<command>.+)")
 _HINT = re.compile(
     r"\s*$|To track the changes with git|\s*git add |To enable auto staging|\s*dvc config |Use `dvc push`"
@@ -98,7 +99,10 @@ def _repro(stage: str, look: Callable[[], None], finish: Callable[[], None]) -> 
             return
         if not output.busy:
             raise failure(stage, code, output.complaints)
-        _wait(stage, output.blockers, told)
+        if mend(Path()):
+            get_run_logger().info("stage %s: a lock of a DVC that is gone was taken away", stage)
+        else:
+            _wait(stage, output.blockers, told)
 
 
 def _wait(stage: str, blockers: dict[int, str], told: set[str]) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from components.config import InputError, load_params
 from components.watching.current import current
@@ -56,7 +57,7 @@ def gather(project: Path) -> dict[str, Any]:
     }
 
 
-def tables(found: dict[str, Any]) -> list[Table | str]:
+def tables(found: dict[str, Any]) -> list[Table | Text]:
     """The same for a person."""
     table = Table("stage", "state")
     for stage in found["stages"]:
@@ -64,8 +65,8 @@ def tables(found: dict[str, Any]) -> list[Table | str]:
         table.add_row(stage["name"], stage["state"] + pid)
     facts = Table(show_header=False)
     for name, text in (_facts(found["run"]) if found["run"] else {"run": "none yet"}).items():
-        facts.add_row(name, text)
-    return [table, facts, *([found["note"]] if found["note"] else [])]
+        facts.add_row(name, Text(text))  # what failed may have [brackets]
+    return [table, facts, *([Text(found["note"])] if found["note"] else [])]
 
 
 def _facts(run: dict[str, Any]) -> dict[str, str]:

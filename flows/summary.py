@@ -10,6 +10,7 @@ from typing import Any
 
 from rich.console import Group
 from rich.table import Table
+from rich.text import Text
 
 QUALITIES = ("precision", "recall", "density", "coverage")
 MARKS = {"real": "real against real (the floor)", "blurred_8x8": "reals blurred to 8×8 (the mark)"}
@@ -39,7 +40,7 @@ class Summary:
         """Both tables, for the terminal."""
         facts = Table(show_header=False)
         for name, value in self.facts.items():
-            facts.add_row(name, value)
+            facts.add_row(name, Text(value))  # a person's note may have [brackets]
         distances = Table()
         for column, title in enumerate(self.header()):
             distances.add_column(title, justify="right" if column else "left")

@@ -1,4 +1,4 @@
-"""The DVC stages' entry points, and how a stage ends when a person's input is wrong or the file system refuses."""
+"""The DVC stages' entry points, and how a stage ends: by its dvc's death, wrong input or a full disk."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
+from multiprocessing import parent_process
+from typing import Any
 
 from components.config import InputError, UnavailableError
 
@@ -15,14 +18,41 @@ PR_SET_PDEATHSIG = 1
 REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ENOTDIR)
 
 
+def _hear_dvc_die() -> None:
+    """DVC, killed, would leave its stage running. With the import of this package, before those that take seconds."""
+    by_dvc_alone = "DVC_STAGE" in os.environ and "BESTIARY_SUPERVISED" not in os.environ  # components/processes.py
+    if by_dvc_alone and parent_process() is None and sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGUSR1)
+
+
+_hear_dvc_die()
+
+
+class _Heard:
+    """A stream to someone who may be gone, or to a disk that may be full: what it does not take is lost, no more."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        with suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._stream.flush()
+
+
 def stage(main: Callable[[], None]) -> None:
     """Runs a stage; bad input, and a file system that refuses, become one line `error: …` on stderr and exit code 2.
 
     What is not there now is exit code 1, as any failure is that another try may mend.
     """
-    by_dvc_alone = "DVC_STAGE" in os.environ and "BESTIARY_SUPERVISED" not in os.environ  # components/processes.py
-    if by_dvc_alone and sys.platform == "linux":  # dvc, killed, would leave its stage running
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGUSR1)
+    sys.stdout, sys.stderr = _Heard(sys.stdout), _Heard(sys.stderr)
     try:
         main()
     except InputError as error:

@@ -26,7 +26,7 @@ from components.sweep.space import Values
 from components.training import state
 from components.training.host import prepare
 from components.training.loop import Trainer
-from components.training.records import take_up, write_snapshot, write_tick
+from components.training.records import begin, take_up, write_snapshot, write_tick
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +61,7 @@ def run_trial(config: dict[str, Any], trials: list[Trial]) -> None:
     shards = local_shards(trial.shards, trial.digest, trial.project, cache_folder())
     data, on = ImageSet.open(shards, "train"), torch.device(device(trial.bench.gpus))
     trainer = Trainer(trial.params.train, data, on)
-    take_up(trainer, trial.run)
+    begin(trainer, trial.run, take_up(trainer, trial.run))
     reported = _report(trial, 0)
     measured = trainer.nimg
     try:

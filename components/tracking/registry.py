@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
+from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 from mlflow.exceptions import MlflowException
@@ -28,6 +29,7 @@ from components.tracking.gate import Check, Numbers, Rival, judge, margin
 from components.tracking.packaging import ARTIFACT, log_generator
 from components.tracking.runs import DATA_DIGEST, GIT_COMMIT, RUN_KEY, git_commit
 
+LOCK = Path(".cache/register.lock")  # .cache is one for all experiments of a checkout
 Measure = Callable[[Path], Numbers | str]
 CHALLENGER, CHAMPION = "challenger", "champion"
 NIMG, GENERATOR_DIGEST = "bestiary.nimg", "bestiary.generator_digest"
@@ -110,9 +112,17 @@ def decide(subject: Subject, rules: Register, measure: Measure) -> tuple[str, li
 
     A version that is the champion already stays it, by the verdict that made it one: none where a person did.
 
+    One after the other where they share the folder of LOCK: two at once would both beat the same champion.
+
     Args:
         measure: takes a champion's holdout numbers anew by the subject's yardstick, or says why that cannot be.
     """
+    LOCK.parent.mkdir(exist_ok=True)
+    with FileLock(LOCK):
+        return _decide(subject, rules, measure)
+
+
+def _decide(subject: Subject, rules: Register, measure: Measure) -> tuple[str, list[Check]]:
     client, model, version = MlflowClient(), subject.model, subject.version
     _record(model, version, subject.numbers, subject.yardstick)
     held = _champion(client, model)

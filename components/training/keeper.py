@@ -21,7 +21,8 @@ from components.training.records import write_snapshot, write_tick
 from components.training.run_files import CHECKPOINTS, SNAPSHOTS
 from components.training.state import State
 
-PASSING = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE, errno.ETIMEDOUT)  # what may be over in a while
+AWAY = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT)  # of storage that may be back in a while
+PASSING = (errno.ENOSPC, errno.EDQUOT, *AWAY)
 RETRY_S = 5.0
 POLL_S = 0.1
 WAITING = 64  # ticks, snapshots and checkpoints that wait for a full disk; then training waits too

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
+from components.config import InputError
 from components.data.files import read_json_lines
 from components.training.run_files import METRICS, STARTS
 
@@ -41,16 +42,24 @@ def following(run: Path, total_kimg: float, *on_tick: Callable[[], None], last: 
 def _follow(run: Path, bar: Any, on_tick: tuple[Callable[[], None], ...], stop: threading.Event) -> None:
     shown, starts, total_kimg = 0, run / STARTS, bar.total
     first = starts_shown = len(read_json_lines(starts))
-    last_look = False
+    last_look, seen = False, None
     while not last_look:
         last_look = stop.wait(POLL_S)
-        for start in read_json_lines(starts)[starts_shown:]:
+        marks = [_mark(run / METRICS), _mark(starts)]
+        if marks == seen:
+            continue
+        try:
+            begun, ticks = read_json_lines(starts)[starts_shown:], read_json_lines(run / METRICS)
+        except (OSError, InputError):  # of a storage that is away: the next look
+            continue
+        seen = marks
+        for start in begun:
             starts_shown += 1
             shown = shown or start["nimg"]  # what earlier starts showed has been said
             tqdm.write("\n".join([*start["refused"], f"workers: {start['workers']}, from image {start['nimg']} on"]))
         if starts_shown == first:
             continue
-        records = [record for record in read_json_lines(run / METRICS) if record["nimg"] > shown]
+        records = [record for record in ticks if record["nimg"] > shown]
         for record in records:
             tqdm.write(describe(record, total_kimg))
         if records:
@@ -63,6 +72,14 @@ def _follow(run: Path, bar: Any, on_tick: tuple[Callable[[], None], ...], stop: 
                         call()
                     except Exception as error:  # a full disk, a damaged file: the next tick may find it mended
                         print(f"after a tick: {' '.join(str(error).split())[:200]}")
+
+
+def _mark(path: Path) -> tuple[int, int, int] | None:
+    """What tells two contents of a file apart."""
+    with suppress(OSError):
+        found = path.stat()
+        return found.st_ino, found.st_size, found.st_mtime_ns
+    return None
 
 
 def _pace(record: dict[str, Any], total_kimg: float) -> str:

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import ray.train
+import torch
 from ray.train import TrainingFailedError
 from ray.train.collective import broadcast_from_rank_zero
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
@@ -37,10 +38,10 @@ from components.data.node_cache import cache_folder, local_shards
 from components.sharing import Share
 from components.training import state
 from components.training.host import prepare
-from components.training.keeper import Keeper
+from components.training.keeper import AWAY, Keeper
 from components.training.loop import GO_ON, STOP, Trainer
-from components.training.records import note, reached, roll_back, take_up, write_snapshot
-from components.training.run_files import CHECKPOINTS, FAILURES, REFUSAL, RESIZE, STARTS
+from components.training.records import begin, note, reached, roll_back, take_up, write_snapshot
+from components.training.run_files import CHECKPOINTS, FAILURES, NOTICE, REFUSAL, RESIZE, STARTS
 from components.training.stopping import Pause, stoppable
 
 STOPPING_S = 300.0  # for all to save
@@ -79,16 +80,17 @@ def fit(job: Job, cluster: Cluster) -> None:
     with stoppable(job.run) as asked:
         while not (asked or _ended(job)):
             before, starts = images_shown(job.run), _starts(job.run)
-            (job.run / RESIZE).unlink(missing_ok=True)
+            for order in (RESIZE, NOTICE):
+                (job.run / order).unlink(missing_ok=True)
             # Ray's own memory, which is of one call only.
             (job.run / "checkpoint_manager_snapshot.json").unlink(missing_ok=True)
             try:
                 share = cluster.share(told=lambda: bool(asked))
                 if not asked:
-                    look = partial(_grow, job.run, cluster, starts)
+                    look = partial(_look, job.run, cluster, starts)
                     _beside_the_main_thread(_trainer(job, share).fit, asked, look)
                     assert asked or (job.run / RESIZE).exists() or _ended(job), "the workers ended before the target"
-            except TrainingFailedError as error:
+            except (TrainingFailedError, ray.exceptions.RayActorError) as error:
                 began, advanced = _starts(job.run) > starts, images_shown(job.run) > before
                 patience.spend_on(error, began=began, advanced=advanced)
             except UnavailableError:
@@ -111,16 +113,17 @@ class _Patience:
         self._run, self._execution = job.run, job.params.execution
         self._failures, self._since = 0, time.monotonic()
 
-    def spend_on(self, error: TrainingFailedError, *, began: bool, advanced: bool) -> None:
+    def spend_on(self, error: Exception, *, began: bool, advanced: bool) -> None:
         """Raises when there is none left, and at once what is not to be tried again.
 
         Args:
+            error: what Ray Train raised, or the death of its controller.
             began: the workers were at work before.
             advanced: there is a newer checkpoint than before.
         """
         if isinstance(error, ray.train.WorkerGroupError):  # _Failures has noted it
             for failure in error.worker_failures.values():
-                if isinstance(failure, InputError | OSError):
+                if isinstance(failure, InputError) or (isinstance(failure, OSError) and failure.errno not in AWAY):
                     raise failure from None
         else:
             _note_failure(self._run, str(error))
@@ -135,7 +138,7 @@ class _Patience:
                 raise RuntimeError(f"training failed: {error}") from error
 
 
-def _found_no_place(error: TrainingFailedError) -> bool:
+def _found_no_place(error: Exception) -> bool:
     """Whether nodes went, or others took them, between the look at what is free and the start."""
     failure = error.controller_failure if isinstance(error, ray.train.ControllerError) else None
     return isinstance(failure, WorkerGroupStartupTimeoutError | WorkerGroupStartupFailedError)
@@ -150,11 +153,14 @@ def _starts(run: Path) -> int:
     return len(read_json_lines(run / STARTS))
 
 
-def _grow(run: Path, cluster: Cluster, starts: int) -> None:
-    """Has workers save and end that are at work, when there has been room for more of them for a while."""
-    if _starts(run) == starts or (run / RESIZE).exists():
-        return
-    with suppress(Exception):  # whatever a head says that does not answer: the training goes on
+def _look(run: Path, cluster: Cluster, starts: int) -> None:
+    """Has workers that are at work save when a node is about to go, and end when there is room for more of them."""
+    with suppress(Exception):  # of a head or a storage that does not answer: the training goes on
+        if _starts(run) == starts or (run / RESIZE).exists():
+            return
+        if cluster.is_losing():
+            tqdm.write("a node is about to be taken away: saving")
+            (run / NOTICE).touch()
         if cluster.has_more():
             tqdm.write("the cluster has room for more workers: saving, then going on with more")
             (run / RESIZE).touch()
@@ -259,19 +265,34 @@ def _worker(settings: dict[str, Any]) -> None:
     data = ImageSet.open(local_shards(job.shards, job.digest, job.project, cache_folder()), "train")
     own = Keeper(job.run, keep=execution.keep_checkpoints, every_kimg=execution.keep_every_kimg)
     with own if rank == 0 else nullcontext() as keeper:
-        refusal = ""
-        while not refusal:
-            trainer = Trainer(job.params.train, data, get_device(), rank=rank, world=world)
-            take_up(trainer, job.run)
-            try:
-                return _train(trainer, job, keeper)
-            except FloatingPointError as error:  # on all workers alike
-                if keeper:
-                    keeper.flush()
-                    refusal = roll_back(job.run, trainer.nimg, str(error))
-                refusal = broadcast_from_rank_zero(refusal)
-    if rank == 0:
+        while (refusal := _try(job, data, keeper, rank, world)) == "":
+            torch.cuda.empty_cache()  # which the next trainer's images may want
+    if refusal and rank == 0:
         write_bytes(job.run / REFUSAL, refusal.encode())
+
+
+def _try(job: Job, data: ImageSet, keeper: Keeper | None, rank: int, world: int) -> str | None:
+    """From where the run stands to the target, or until all are asked to stop.
+
+    Returns:
+        Where the weights did not stay finite: why another way would not help either, or nothing, if it may.
+    """
+    trainer = Trainer(job.params.train, data, get_device(), rank=rank, world=world)
+    refused = take_up(trainer, job.run)
+    place = [trainer.nimg, trainer.place]
+    if broadcast_from_rank_zero(place) != place:  # a storage that answers one worker and not the other
+        raise RuntimeError(f"worker {rank} can begin at image {trainer.nimg}, another one elsewhere")
+    if keeper:
+        begin(trainer, job.run, refused)
+    try:
+        _train(trainer, job, keeper)
+    except FloatingPointError as error:  # on all workers alike
+        refusal = ""
+        if keeper:
+            keeper.flush()
+            refusal = roll_back(job.run, trainer.nimg, str(error))
+        return str(broadcast_from_rank_zero(refusal))
+    return None
 
 
 def _train(trainer: Trainer, job: Job, keeper: Keeper | None) -> None:

@@ -21,10 +21,11 @@ from components.training.state import State
 TRIES = 2  # other ways from one checkpoint, after the first
 
 
-def take_up(trainer: Trainer, run: Path) -> None:
+def take_up(trainer: Trainer, run: Path) -> list[str]:
     """Brings a new trainer to where the run stands: its newest whole checkpoint, or the model that it starts from.
 
-    The first worker also drops the lines after it and notes the start in starts.jsonl.
+    Returns:
+        A line for each checkpoint that was refused.
     """
     saved, refused = state.latest(run / CHECKPOINTS)
     if saved is not None:
@@ -32,10 +33,20 @@ def take_up(trainer: Trainer, run: Path) -> None:
     elif (run / INITIAL).exists():
         trainer.players.start_from(*initial.read(run / INITIAL))
     trainer.passed_over = [(line["nimg"], line["until"] - line["nimg"]) for line in read_json_lines(run / ROLLBACKS)]
-    if trainer.rank == 0:
-        run.mkdir(parents=True, exist_ok=True)
-        _rewind(run / METRICS, trainer.nimg)
-        note(run / STARTS, nimg=trainer.nimg, workers=trainer.world, refused=refused)
+    return refused
+
+
+def begin(trainer: Trainer, run: Path, refused: list[str]) -> None:
+    """Drops the lines after where a trainer begins, and notes its start; for the first worker, before any step."""
+    run.mkdir(parents=True, exist_ok=True)
+    _rewind(run / METRICS, trainer.nimg)
+    note(run / STARTS, nimg=trainer.nimg, workers=trainer.world, device=trainer.device.type, refused=refused)
+
+
+def last_device(run: Path) -> str:
+    """What a run's last start was on: cpu or cuda; empty where there is none."""
+    lines = read_json_lines(run / STARTS)
+    return str(lines[-1].get("device", "")) if lines else ""
 
 
 def roll_back(run: Path, nimg: int, reason: str) -> str:

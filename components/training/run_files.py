@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 CHECKPOINTS, SNAPSHOTS, GRIDS, INITIAL = "checkpoints", "snapshots", "grids", "initial"
-RUN, LOCK, STOP, RESIZE, REFUSAL = "run.json", "lock", "stop", "resize", "refusal"
+RUN, LOCK, STOP, RESIZE, NOTICE, REFUSAL = "run.json", "lock", "stop", "resize", "notice", "refusal"
 METRICS, STARTS, FAILURES, ROLLBACKS = "metrics.jsonl", "starts.jsonl", "failures.jsonl", "rollbacks.jsonl"
 EVALUATIONS = "evaluations.jsonl"
 LINES = (RUN, METRICS, STARTS, FAILURES, ROLLBACKS, EVALUATIONS)  # files that are sent as they stand

@@ -21,6 +21,7 @@ from components.training.identity import check_target, code_digest, settings
 from components.training.initial import fetch
 from components.training.progress import following
 from components.training.ray_trainer import Job, fit, images_shown
+from components.training.records import last_device
 
 
 def train(params: Params, run: Path, shards: Path, data: ImageSet, bench: Bench) -> dict[str, Any]:
@@ -49,6 +50,8 @@ def train(params: Params, run: Path, shards: Path, data: ImageSet, bench: Bench)
     fetch(run, params.train, data, registry.resolve)
     backup = Backup(run, address) if address else None
     if reached >= target * 1000:
+        if params.execution.ray_address and address and not _answers(address):
+            return said
         with backup or nullcontext():  # of an earlier end that could not wait for it
             return said
     alarms = Alarms(run, params.train)
@@ -57,7 +60,7 @@ def train(params: Params, run: Path, shards: Path, data: ImageSet, bench: Bench)
     job = Job(params=params, run=run, shards=shards.resolve(), digest=data.digest, project=project_files())
     with (
         backup or nullcontext(),
-        cluster(params.execution, params.train.batch) as nodes,
+        cluster(params.execution, params.train.batch, was_on=last_device(run)) as nodes,
         beside(nodes) as submit,
     ):
         watch = Watch(run, bench, submit)
@@ -65,6 +68,16 @@ def train(params: Params, run: Path, shards: Path, data: ImageSet, bench: Bench)
         with following(run, target, *on_tick, last=watch.finish):
             fit(job, nodes)
     return said
+
+
+def _answers(address: str) -> bool:
+    """Whether the store takes a copy from here too, and not from a job's head alone, which may have the keys."""
+    try:
+        check(address)
+    except InputError as error:
+        print(f"{error}; the copy is what the run's job has made of it", flush=True)
+        return False
+    return True
 
 
 def _bring_from(address: str, run: Path) -> None:

@@ -60,6 +60,7 @@ def load(folder: Path) -> State:
     """Reads a checkpoint directory.
 
     Raises:
+        OSError: it is there and cannot be read now.
         ValueError: it is damaged, or of another format.
     """
     try:
@@ -69,7 +70,7 @@ def load(folder: Path) -> State:
         if numbers.pop("sha256") != _digest(folder / "state.safetensors", numbers):
             raise ValueError("its content does not have the digest that state.json gives")
         return State(load_file(folder / "state.safetensors"), numbers)
-    except (OSError, LookupError, TypeError, AttributeError, ValueError) as error:
+    except (FileNotFoundError, NotADirectoryError, LookupError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"checkpoint {folder} refused: {error}") from None
 
 
@@ -78,13 +79,22 @@ def latest(checkpoints: Path) -> tuple[State | None, list[str]]:
 
     Returns:
         The state, or None where there is no good one; and a line for each newer one that was refused.
+
+    Raises:
+        OSError: there is none but what cannot be read now. To begin anew would be to lose it.
     """
     refused: list[str] = []
+    unread: OSError | None = None
     for folder in sorted(checkpoints.glob("[0-9]*"), reverse=True):
         try:
             return load(folder), refused
         except ValueError as error:
             refused.append(str(error))
+        except OSError as error:
+            refused.append(f"checkpoint {folder} cannot be read: {error}")
+            unread = error
+    if unread:
+        raise unread
     return None, refused
 
 

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from components.config import read_yaml
+from components.watching.locks import writers
 
-RWLOCK = Path(".dvc/tmp/rwlock")
 RUNNING, DONE, CHANGED, OPEN = "running", "done", "changed", "not done"
 
 
@@ -36,11 +33,11 @@ def stages(project: Path) -> list[Stage]:
     lock = project / "dvc.lock"
     made = read_yaml(lock)["stages"] if lock.exists() else {}
     params = read_yaml(project / "params.yaml")
-    writers = _writers(project)
+    at_work = writers(project)
     digests = {out["path"]: out.get("md5") for entry in made.values() for out in entry.get("outs", [])}
     found = []
     for name, stage in listed.items():
-        pid = next((writers[path] for path in map(str, _outs(project, stage)) if path in writers), None)
+        pid = next((at_work[path] for path in map(str, _outs(project, stage)) if path in at_work), None)
         if pid is not None:
             state = RUNNING
         elif name not in made or not all(path.exists() for path in _outs(project, stage)):
@@ -72,12 +69,3 @@ def _current(path: Path, upstream: str | None, digest: str | None) -> bool:
     if path.suffix == ".py":
         return path.exists() and hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest() == digest
     return True
-
-
-def _writers(project: Path) -> dict[str, int]:
-    """Who makes an output now: the pid by its absolute path."""
-    try:
-        entries = json.loads((project / RWLOCK).read_text(encoding="utf-8")).get("write", {})
-    except (OSError, ValueError):  # not there, or just being written
-        return {}
-    return {path: entry["pid"] for path, entry in entries.items() if psutil.pid_exists(entry["pid"])}

@@ -1,6 +1,7 @@
 """make services: real servers that answer, come back with their data when they are killed, and leave nothing behind."""
 
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -47,7 +48,7 @@ class Services:
     def exports(self):
         lines = [line.removeprefix("export ") for line in self.said().splitlines() if line.startswith("export ")]
         assert len(lines) == 3
-        return dict(setting.split("=", 1) for line in lines for setting in line.split())
+        return dict(setting.split("=", 1) for line in lines for setting in shlex.split(line))
 
 
 @pytest.fixture(scope="module")

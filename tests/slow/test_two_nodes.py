@@ -3,6 +3,7 @@
 import contextlib
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -14,6 +15,7 @@ from components import processes
 from tests.conditions import until
 from tests.trainings import curve, lines, start
 
+RAY_PROGRAM = str(Path(sys.executable).with_name("ray"))
 HEAD, OTHER = "127.0.0.2", "127.0.0.3"  # Ray takes 127.0.0.1 for an address of the network
 RAY = {
     "RAY_AUTH_MODE": "token",
@@ -25,9 +27,8 @@ MISSED = "waiting for 2 CPUs: the cluster has 1 for them"
 
 
 def ray_start(address, *arguments):
-    program = str(Path(sys.executable).with_name("ray"))
     return [
-        program,
+        RAY_PROGRAM,
         "start",
         "--block",
         "--disable-usage-stats",
@@ -123,6 +124,49 @@ def test_a_run_waits_for_the_lost_node_and_ends_as_if_nothing_had_happened(prepa
     assert [line["workers"] for line in starts(prepared)] == [2, 2]
     assert 0 < starts(prepared)[1]["nimg"] < 3000
     assert (curve(run), weights.read_bytes()) == expected
+
+
+def test_all_save_when_a_node_is_about_to_be_taken_away(prepared, head):
+    prepared.set({"train.total_kimg": 1000, "execution.checkpoint_kimg": 1000})
+    stage = Stage(prepared, head)
+    try:
+        with another_node(head):
+            until(lambda: stage.says("kimg 0.1/1000"))
+            assert newest_checkpoint(prepared) == 0
+            give_notice(head)
+            until(lambda: newest_checkpoint(prepared) or stage.process.poll() is not None)
+            shown = lines(run_of(prepared) / "metrics.jsonl")[-1]["nimg"]
+            until(lambda: lines(run_of(prepared) / "metrics.jsonl")[-1]["nimg"] > shown)
+        until(lambda: stage.says(MISSED))
+        stage.process.terminate()
+        assert stage.process.wait(400) == 128 + signal.SIGTERM, stage.output.read_text()
+    finally:
+        stage.process.kill()
+    assert stage.output.read_text().count("a node is about to be taken away: saving") == 1
+    assert len(starts(prepared)) == 1, "it went on with the same workers"
+
+
+def give_notice(head):
+    """What a cloud's launcher tells Ray an hour before it takes the other node away."""
+    command = [
+        "drain-node",
+        f"--address={head}",
+        f"--node-id={_id_of_the_other(head)}",
+        "--reason=DRAIN_NODE_REASON_PREEMPTION",
+    ]
+    command += ["--reason-message=a test", "--deadline-remaining-seconds=3600"]
+    done = subprocess.run([RAY_PROGRAM, *command], env=processes.environment(**RAY), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def _id_of_the_other(head):
+    code = f"""if True:
+        import ray
+        ray.init("{head}", log_to_driver=False, logging_level="ERROR")
+        print(*(node["NodeID"] for node in ray.nodes() if node["NodeManagerAddress"] == "{OTHER}"))
+    """
+    env = processes.environment(**RAY)
+    return subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True).stdout.strip()
 
 
 def test_a_range_of_workers_follows_the_nodes_and_counts_each_image_once(prepared, head):

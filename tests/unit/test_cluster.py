@@ -40,6 +40,31 @@ def test_room_for_more_has_to_last_and_counts_from_the_start_of_those_at_work(no
     assert not there.has_more(), "what was free before these workers began says nothing"
 
 
+def test_a_node_with_gpus_that_is_on_its_way_is_not_missed(nodes, monkeypatch):
+    """A head without CPUs is no reason to settle on CPUs."""
+    execution = replace(load_params("params.yaml").execution, workers=2, wait_s=60)
+    nodes["all"] = nodes["free"] = [(0, 0)]
+
+    def come(seconds):
+        nodes["now"] += seconds
+        if nodes["now"] > 10:
+            nodes["all"] = nodes["free"] = [(0, 0), (16, 2)]
+
+    monkeypatch.setattr(module.time, "sleep", come)
+    assert Cluster(execution, batch=16, joined=True).share().device == "cuda"
+
+
+def test_a_node_that_is_about_to_go_is_told_once(nodes, monkeypatch):
+    leaving = set()
+    monkeypatch.setattr(module, "_leaving", lambda: set(leaving))
+    there = Cluster(load_params("params.yaml").execution, batch=16, joined=True)
+    told = []
+    for change in (set(), {"a"}, {"a"}, {"a", "b"}, {"b"}, set(), {"b"}):
+        leaving = change
+        told.append(there.is_losing())
+    assert told == [False, True, False, True, False, False, True]
+
+
 def test_a_ray_of_its_own_has_what_it_has(nodes):
     there = Cluster(replace(load_params("params.yaml").execution, workers="1-4"), batch=16, joined=False)
     assert there.share().workers == 2

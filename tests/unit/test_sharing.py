@@ -43,6 +43,19 @@ def test_share(changes, nodes, expected):
     assert what_there_is(replace(EXECUTION, **changes), nodes) == expected
 
 
+def test_a_run_that_was_on_gpus_stays_on_them():
+    """Unless it is told otherwise; a run that was not goes to them where there are any."""
+    with pytest.raises(
+        ShortageError, match=r"device is 'auto', the run has been on GPUs, and .*; allowed: cpu$"
+    ) as found:
+        aim_at(EXECUTION, BATCH, [(8, 0)], was_on="cuda")
+    assert found.value.missing == "1 GPU: the cluster has none for them"
+    assert aim_at(replace(EXECUTION, device="cpu"), BATCH, [(8, 0)], was_on="cuda").device == "cpu"
+    assert aim_at(EXECUTION, BATCH, [(8, 1)], was_on="cuda").device == "cuda"
+    assert aim_at(EXECUTION, BATCH, [(8, 1)], was_on="cpu").device == "cuda"
+    assert aim_at(EXECUTION, BATCH, [(8, 0)], was_on="cpu").device == "cpu"
+
+
 @pytest.mark.parametrize(
     ("changes", "nodes", "message"),
     [

@@ -30,6 +30,7 @@ def test_the_template_has_the_webhook_the_times_and_the_names_of_our_events():
     [
         (("ftp://host", 60, 3), "webhook is 'ftp://host'; allowed: http://… or https://…"),
         (("example.org", 60, 3), "webhook is 'example.org'; allowed"),
+        (("https://[h", 60, 3), r"webhook is 'https://\[h'; allowed"),
         ((URL, 1.5, 3), "minutes is 1.5; allowed: 2 or more"),
         ((URL, float("nan"), 3), "minutes is nan; allowed"),
         ((URL, 60, 0), "evaluations is 0; allowed: 1 or more"),

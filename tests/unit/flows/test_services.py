@@ -22,3 +22,4 @@ def test_the_token_is_the_owners_alone_and_stays_the_same(tmp_path):
     assert len(first) >= 32
     clients(tmp_path, ports)
     assert token.read_text() == first
+    assert [path.name for path in tmp_path.iterdir()] == ["ray-token"]

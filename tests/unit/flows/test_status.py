@@ -26,7 +26,7 @@ def project(tmp_path):
     (run / "metrics.jsonl").write_text(json.dumps(tick) + "\n")
     start = json.dumps({"nimg": 0, "workers": 2, "refused": []})
     (run / "starts.jsonl").write_text(f"{start}\n{start}\n")
-    failure = {"time": 1_000_000_000_000, "nimg": 3000, "reason": "a worker was killed"}
+    failure = {"time": 1_000_000_000_000, "nimg": 3000, "reason": "[/gloo/pair.cc:537] a worker was killed"}
     (run / "failures.jsonl").write_text(json.dumps(failure) + "\n")
     return tmp_path
 
@@ -48,7 +48,7 @@ def test_the_table_has_the_numbers(project):
     assert "time left 1 h 3 min" in lines
     assert "images/s 10.0 now, 8.0 mean" in lines
     assert "restarts 1" in lines
-    assert any("3.0 kimg a worker was killed" in line for line in lines)
+    assert any("3.0 kimg [/gloo/pair.cc:537] a worker was killed" in line for line in lines)
     unknown = f"the run of params.yaml has no name yet ({project}/data/shards: not a folder of shards"
     assert any(line.startswith(unknown) for line in lines)
 

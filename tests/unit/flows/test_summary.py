@@ -32,7 +32,7 @@ def finished(tmp_path):
     write("runs/abc/metrics.jsonl", f"{json.dumps(first)}\n{json.dumps(last)}\n")
     write(
         "reports/registered.json",
-        json.dumps({"model": "m", "version": 3, "alias": "champion", "decision": "by ada"}),
+        json.dumps({"model": "m", "version": 3, "alias": "champion", "decision": "by ada: [/wings]"}),
     )
     for picture in ("reports/pictures/b.png", "reports/pictures/a.png"):
         write(picture, "")
@@ -47,7 +47,7 @@ def test_facts_are_those_of_the_last_tick(finished):
         "run key": "abc",
         "kimg": "6",
         "images/s": "150.0",
-        "model": "m version 3, alias champion; by ada",
+        "model": "m version 3, alias champion; by ada: [/wings]",
         "quality": "precision 0.5, recall 0.25, density 0.4, coverage 0.125",
         "copies of train images": "2.0% of the samples",
         "pictures": "reports/pictures/a.png\nreports/pictures/b.png\nruns/abc/grids/000006000.png",

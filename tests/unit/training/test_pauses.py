@@ -10,10 +10,10 @@ from components.config import load_params
 from components.data.dataset import ImageSet
 from components.training import state
 from components.training.loop import AGREE_EVERY, GO_ON, SAVE, STOP, Trainer
-from components.training.records import TRIES, note, roll_back, take_up
-from components.training.run_files import ROLLBACKS
+from components.training.records import TRIES, begin, note, roll_back, take_up
+from components.training.run_files import NOTICE, RESIZE, ROLLBACKS
 from components.training.run_files import STOP as STOP_FILE
-from components.training.stopping import NOTICES_EVERY, Pause
+from components.training.stopping import Pause
 
 PARAMS = load_params("params.yaml").train
 TINY = replace(
@@ -81,7 +81,7 @@ def test_what_is_passed_over_is_what_comes_next_in_the_order(data):
 def test_going_back_notes_what_to_pass_over_and_gives_up_the_third_time(data, tmp_path):
     run = tmp_path / "run"
     trainer = Trainer(TINY, data, CPU)
-    take_up(trainer, run)
+    begin(trainer, run, take_up(trainer, run))
     for _ in range(5):
         trainer.step()
     state.save(trainer.state(), run / "checkpoints" / f"{trainer.nimg:09d}")
@@ -108,22 +108,16 @@ def test_half_a_line_of_a_killed_writer_goes_with_the_next_note(tmp_path):
     assert [line.partition(",")[0] for line in path.read_text().splitlines()] == ['{"nimg": 1}', '{"nimg": 2']
 
 
-class Notices(Pause):
-    """Counts how often it asks Ray, which answers no worker before all have asked."""
-
-    asked = 0
-
-    def _notice(self):
-        self.asked += 1
-        return False
-
-
-def test_all_workers_ask_ray_as_often_whatever_else_they_have_to_say(tmp_path):
-    first, second = (Notices(tmp_path, rank) for rank in (0, 1))
+def test_the_first_worker_passes_orders_on_and_a_notice_once(tmp_path):
+    first, second = (Pause(tmp_path, rank) for rank in (0, 1))
+    assert (first(), second()) == (GO_ON, GO_ON)
+    (tmp_path / NOTICE).touch()
+    assert [(first(), second()) for _ in range(2)] == [(SAVE, GO_ON), (GO_ON, GO_ON)]
+    (tmp_path / RESIZE).touch()
+    assert (first(), second()) == (STOP, GO_ON)
+    (tmp_path / RESIZE).unlink()
     (tmp_path / STOP_FILE).touch()
-    said = [(first(), second()) for _ in range(3 * NOTICES_EVERY)]
-    assert said == [(STOP, GO_ON)] * len(said)
-    assert first.asked == second.asked == 3
+    assert [(first(), second()) for _ in range(2)] == [(STOP, GO_ON)] * 2
 
 
 def test_a_pause_does_not_keep_weights_that_are_not_finite(data):

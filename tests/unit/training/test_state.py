@@ -1,5 +1,6 @@
 """Checkpoints: exact, whole or refused, and the newest good one found."""
 
+import errno
 import json
 
 import pytest
@@ -53,6 +54,26 @@ def test_a_damaged_or_newer_one_is_refused_and_the_one_before_it_is_used(tmp_pat
     found, refused = state.latest(tmp_path)
     assert found.numbers["nimg"] == 100
     assert len(refused) == 1
+
+
+def test_where_none_can_be_read_now_nothing_begins_anew(tmp_path, monkeypatch):
+    """A storage that is away for a while is no damage."""
+    for nimg in (100, 200):
+        state.save(make(nimg), tmp_path / f"{nimg:09d}")
+    away, read = ["000000200"], state._digest
+
+    def digest(tensors, numbers):
+        if tensors.parent.name in away:
+            raise OSError(errno.ESTALE, "Stale file handle")
+        return read(tensors, numbers)
+
+    monkeypatch.setattr(state, "_digest", digest)
+    found, (refused,) = state.latest(tmp_path)
+    assert found.numbers["nimg"] == 100
+    assert "000000200 cannot be read: [Errno 116] Stale" in refused
+    away.append("000000100")
+    with pytest.raises(OSError, match="Stale"):
+        state.latest(tmp_path)
 
 
 def test_a_killed_writers_folder_is_not_seen(tmp_path):

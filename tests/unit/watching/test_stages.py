@@ -2,13 +2,13 @@
 
 import hashlib
 import json
-import os
 import subprocess
 import sys
 
 import pytest
 import yaml
 
+from components.watching.locks import mend
 from components.watching.stages import CHANGED, DONE, OPEN, RUNNING, stages
 
 CODE = "print(1)\n"
@@ -96,11 +96,51 @@ def test_an_output_made_anew_changes_what_came_of_it(project):
     assert states(project) == {"draw": DONE, "learn": CHANGED}
 
 
-def test_a_stage_runs_while_the_process_that_writes_its_output_lives(project):
-    gone = subprocess.Popen([sys.executable, "-c", ""])
-    gone.wait()
-    held = {str(project / "model"): os.getpid(), str(project / "data/raw"): gone.pid}
-    lock = {"write": {path: {"pid": pid, "cmd": "dvc repro"} for path, pid in held.items()}, "read": {}}
-    write(project / ".dvc/tmp/rwlock", json.dumps(lock))
+def test_a_stage_runs_while_the_dvc_that_writes_its_output_lives(project, alive):
+    held = {str(project / "model"): alive["dvc"], str(project / "data/raw"): alive["gone"]}
+    write(project / ".dvc/tmp/rwlock", locks(held))
     assert states(project) == {"draw": DONE, "learn": RUNNING}
-    assert [stage.pid for stage in stages(project)] == [None, os.getpid()]
+    assert [stage.pid for stage in stages(project)] == [None, alive["dvc"]]
+    held = {str(project / "model"): alive["other"]}
+    write(project / ".dvc/tmp/rwlock", locks(held))
+    assert states(project) == {"draw": DONE, "learn": DONE}
+
+
+def test_locks_of_those_that_are_no_dvc_any_more_are_taken_away(project, alive):
+    path = project / ".dvc/tmp/rwlock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    assert not mend(project)
+    write(path, locks({"model": alive["dvc"]}, {"raw": [alive["dvc"]]}))
+    before = path.read_bytes()
+    assert not mend(project)
+    assert path.read_bytes() == before
+    write(path, locks({"model": alive["dvc"], "raw": alive["other"]}, {"raw": [alive["other"], alive["dvc"]]}))
+    assert mend(project)
+    assert json.loads(path.read_text()) == json.loads(locks({"model": alive["dvc"]}, {"raw": [alive["dvc"]]}))
+    write(path, '{"write": {"mod')
+    assert mend(project)
+    assert not path.exists()
+
+
+def locks(writers, readers=None):
+    """DVC's rwlock."""
+
+    def entry(pid):
+        return {"pid": pid, "cmd": "dvc repro"}
+
+    written = {path: entry(pid) for path, pid in writers.items()}
+    read = {path: [entry(pid) for pid in pids] for path, pids in (readers or {}).items()}
+    return json.dumps({"write": written, "read": read})
+
+
+@pytest.fixture
+def alive():
+    """PIDs: one that looks like a DVC, another one, and one that was."""
+    code = [sys.executable, "-c", "import time; time.sleep(600)"]
+    dvc, other, gone = (subprocess.Popen([*code, *more]) for more in (["dvc", "repro"], [], []))
+    gone.kill()
+    gone.wait()
+    yield {"dvc": dvc.pid, "other": other.pid, "gone": gone.pid}
+    for process in (dvc, other):
+        process.kill()
+        process.wait()
