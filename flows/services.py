@@ -86,7 +86,7 @@ def serve(folder: Path, ports: Ports) -> NoReturn:
     shell = clients(folder, ports)
     with _sockets() as sockets, keeper(folder) as kept:
         kept.start(_prefect(folder, ports), _mlflow(folder, ports), _ray(sockets, ports, shell))
-        _deploy(folder, shell)
+        deploy(folder, shell)
         kept.start(_worker(folder, ports, shell))
         _announce(folder, ports, shell)
         kept.watch()
@@ -164,7 +164,7 @@ def _everything(folder: Path, shell: dict[str, dict[str, str]]) -> dict[str, str
     return {"PREFECT_HOME": str(folder / "prefect")} | shell["prefect"] | shell["mlflow"] | shell["ray"]
 
 
-def _deploy(folder: Path, shell: dict[str, dict[str, str]]) -> None:
+def deploy(folder: Path, shell: dict[str, dict[str, str]]) -> None:
     """Makes the work pool, where there is none, and brings the deployments of prefect.yaml up to date."""
     env = processes.environment(**_everything(folder, shell))
 

@@ -25,10 +25,15 @@ def start(project, *argv, stdout=subprocess.PIPE, **environment):
 
 def train_workers(process):
     """The Ray processes under a stage that run the training function."""
+    return ray_processes(process, "RayTrainWorker")
+
+
+def ray_processes(process, name):
+    """The Ray processes under a stage by a part of their name."""
     return [
         child
         for child in psutil.Process(process.pid).children(recursive=True)
-        if child.status() != psutil.STATUS_ZOMBIE and "RayTrainWorker" in " ".join(child.cmdline())
+        if child.status() != psutil.STATUS_ZOMBIE and name in " ".join(child.cmdline())
     ]
 
 

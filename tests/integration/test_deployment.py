@@ -1,5 +1,6 @@
 """The flow as Prefect runs it: a real server, a real worker, real DVC, on a DAG of two stages that take no time."""
 
+import json
 import shutil
 import signal
 import subprocess
@@ -179,3 +180,24 @@ def test_a_second_run_in_one_checkout_waits_for_the_first_and_progress_is_shown_
     for name, task in tasks.items():
         assert (task["run_count"], task["state"]["type"]) == (1, "COMPLETED")
         assert f"Stage '{name}' didn't change, skipping" in api.log(task)
+
+
+def test_a_server_that_does_not_answer_is_one_line(toy):
+    done = toy.run(sys.executable, "-m", "flows", PREFECT_API_URL="http://127.0.0.1:1/api")
+    assert done.returncode == 1
+    (line,) = done.stdout.splitlines()
+    assert line.startswith("error: Prefect at 'http://127.0.0.1:1/api' (PREFECT_API_URL) does not answer: ")
+
+
+def test_a_lock_of_a_machine_that_went_down_is_taken_away(toy):
+    """Its DVC's number is another process's by now."""
+    other = subprocess.Popen(["sleep", "600"])
+    try:
+        held = {str(toy.path / "data/raw"): {"pid": other.pid, "cmd": "dvc repro draw"}}
+        (toy.path / ".dvc/tmp/rwlock").write_text(json.dumps({"write": held, "read": {}}))
+        done = toy.run(sys.executable, "-m", "flows")
+        assert done.returncode == 0, done.stdout
+        assert "stage draw: a lock of a DVC that is gone was taken away" in done.stdout
+    finally:
+        other.kill()
+        other.wait()

@@ -1,5 +1,6 @@
 """Real Ray workers: one killed in mid-run, and a step that does not depend on how many there are."""
 
+import signal
 import subprocess
 import sys
 
@@ -9,7 +10,7 @@ from safetensors.torch import load_file
 
 from components import processes
 from tests.conditions import until
-from tests.trainings import curve, lines, start, train_workers
+from tests.trainings import curve, lines, ray_processes, start
 
 SCRIPT = """
 import sys, numpy as np, torch, torch.distributed as dist
@@ -68,7 +69,9 @@ def test_a_step_is_the_same_on_one_worker_and_on_two(prepared, tmp_path):
     torch.testing.assert_close(two["generator/w_avg"], one["generator/w_avg"])
 
 
-def test_a_killed_worker_costs_no_more_than_its_last_ticks(prepared):
+@pytest.mark.parametrize("victim", ["RayTrainWorker", "TrainController"])
+def test_what_is_killed_costs_no_more_than_its_last_ticks(prepared, victim):
+    """A worker, and Ray's own process that watches over the workers."""
     prepared.set({"execution.workers": 2, "train.total_kimg": 3, "execution.checkpoint_kimg": 0.2})
     stage = start(prepared)
     output, _ = stage.communicate()
@@ -82,7 +85,7 @@ def test_a_killed_worker_costs_no_more_than_its_last_ticks(prepared):
     stage = start(prepared)
     try:
         until(lambda: list(run.glob("checkpoints/[0-9]*")))
-        train_workers(stage)[-1].kill()
+        ray_processes(stage, victim)[-1].kill()
         output, _ = stage.communicate()
     finally:
         stage.terminate()
@@ -93,6 +96,25 @@ def test_a_killed_worker_costs_no_more_than_its_last_ticks(prepared):
     assert 0 < starts[1]["nimg"] < 3000
     assert curve(run) == expected
     assert (prepared.path / "models/candidate/generator.safetensors").read_bytes() == undisturbed
+
+
+def test_sigterm_between_trainings_has_the_exit_code_of_a_signal(prepared):
+    """Ray's own handler exits with 15."""
+    code = """if True:
+        import time
+        from components.cluster import cluster
+        from components.config import load_params
+        with cluster(load_params().execution, 16):
+            print("there", flush=True)
+            time.sleep(600)
+    """
+    stage = start(prepared, sys.executable, "-c", code)
+    try:
+        until(lambda: "there" in stage.stdout.readline())
+        stage.terminate()
+        assert stage.wait(120) == 128 + signal.SIGTERM
+    finally:
+        stage.kill()
 
 
 def test_a_gpu_asked_for_where_there_is_none(prepared):

@@ -119,6 +119,24 @@ def test_killed_servers_are_back_on_their_ports_with_their_data(services):
     assert services.prefect.last_run()["id"] == run["id"]
 
 
+def test_the_work_pools_limit_outlives_the_next_start(services):
+    """As operations.md sets it, for experiments one after the other."""
+    env = services.env | services.exports()
+    limit = ["prefect", "work-pool", "set-concurrency-limit", "bestiary", "1"]
+    subprocess.run([sys.executable, "-m", *limit], cwd=services.path, env=env, check=True, capture_output=True)
+    code = """if True:
+        import sys
+        from pathlib import Path
+        from flows.services import Ports, clients, deploy
+        folder = Path(".services").absolute()
+        deploy(folder, clients(folder, Ports(*map(int, sys.argv[1:]))))
+    """
+    again = [sys.executable, "-c", code, *map(str, services.ports.values())]
+    subprocess.run(again, cwd=services.path, env=env, check=True)
+    (pool,) = services.prefect.find("work_pools", work_pools={"name": {"any_": ["bestiary"]}})
+    assert pool["concurrency_limit"] == 1
+
+
 def test_a_taken_port_is_one_line_and_exit_code_2(services):
     done = subprocess.run(services.argv, cwd=services.path, env=services.env, capture_output=True, text=True)
     assert done.returncode == 2

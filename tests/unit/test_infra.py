@@ -25,8 +25,8 @@ DOCKERFILES = sorted(INFRA.glob("*.Dockerfile"))
 BUILT = {"bestiary-orchestrator:1": "orchestrator.Dockerfile", "bestiary-trainer:1": "trainer.Dockerfile"}
 PROGRAMS = ("prefect", "mlflow", "ray", "dvc")
 SUBCOMMANDS = (
-    "prefect work-pool create", "prefect deploy", "prefect worker start", "prefect server start",
-    "prefect deployment run", "mlflow server", "mlflow ui", "ray start", "ray status",
+    "prefect work-pool create", "prefect work-pool inspect", "prefect deploy", "prefect worker start",
+    "prefect server start", "prefect deployment run", "mlflow server", "mlflow ui", "ray start", "ray status",
     "ray job list", "ray job logs", "ray job stop",
     "dvc repro", "dvc push", "dvc pull", "dvc fetch", "dvc remote add", "dvc remote modify",
     "dvc exp show", "dvc exp apply", "dvc exp remove", "dvc exp push",
