@@ -72,7 +72,7 @@ def fit(job: Job, cluster: Cluster) -> None:
         OSError: what the workers have to write found no place.
         RuntimeError: the workers failed more than execution.max_restarts times in a row without getting further.
         SystemExit: 128 + n after signal n, when all is saved.
-        UnavailableError: the cluster has not had what is asked for in time.
+        UnavailableError: the cluster has not had what is asked for in time, or Ray's controller has died.
     """
     (job.run / REFUSAL).unlink(missing_ok=True)
     os.environ |= dict.fromkeys(_HANG, str(job.params.execution.hang_s))
@@ -90,7 +90,9 @@ def fit(job: Job, cluster: Cluster) -> None:
                     look = partial(_look, job.run, cluster, starts)
                     _beside_the_main_thread(_trainer(job, share).fit, asked, look)
                     assert asked or (job.run / RESIZE).exists() or _ended(job), "the workers ended before the target"
-            except (TrainingFailedError, ray.exceptions.RayActorError) as error:
+            except ray.exceptions.RayActorError as error:  # what it had reserved is free when this process ends
+                raise UnavailableError(f"Ray's controller of the training has died: {error}") from None
+            except TrainingFailedError as error:
                 began, advanced = _starts(job.run) > starts, images_shown(job.run) > before
                 patience.spend_on(error, began=began, advanced=advanced)
             except UnavailableError:
@@ -113,11 +115,10 @@ class _Patience:
         self._run, self._execution = job.run, job.params.execution
         self._failures, self._since = 0, time.monotonic()
 
-    def spend_on(self, error: Exception, *, began: bool, advanced: bool) -> None:
+    def spend_on(self, error: TrainingFailedError, *, began: bool, advanced: bool) -> None:
         """Raises when there is none left, and at once what is not to be tried again.
 
         Args:
-            error: what Ray Train raised, or the death of its controller.
             began: the workers were at work before.
             advanced: there is a newer checkpoint than before.
         """
@@ -138,7 +139,7 @@ class _Patience:
                 raise RuntimeError(f"training failed: {error}") from error
 
 
-def _found_no_place(error: Exception) -> bool:
+def _found_no_place(error: TrainingFailedError) -> bool:
     """Whether nodes went, or others took them, between the look at what is free and the start."""
     failure = error.controller_failure if isinstance(error, ray.train.ControllerError) else None
     return isinstance(failure, WorkerGroupStartupTimeoutError | WorkerGroupStartupFailedError)

@@ -71,7 +71,7 @@ def test_a_step_is_the_same_on_one_worker_and_on_two(prepared, tmp_path):
 
 @pytest.mark.parametrize("victim", ["RayTrainWorker", "TrainController"])
 def test_what_is_killed_costs_no_more_than_its_last_ticks(prepared, victim):
-    """A worker, and Ray's own process that watches over the workers."""
+    """A worker; and Ray's own process that watches over the workers, after which another start goes on."""
     prepared.set({"execution.workers": 2, "train.total_kimg": 3, "execution.checkpoint_kimg": 0.2})
     stage = start(prepared)
     output, _ = stage.communicate()
@@ -87,6 +87,11 @@ def test_what_is_killed_costs_no_more_than_its_last_ticks(prepared, victim):
         until(lambda: list(run.glob("checkpoints/[0-9]*")))
         ray_processes(stage, victim)[-1].kill()
         output, _ = stage.communicate()
+        if victim == "TrainController":
+            assert stage.returncode == 1
+            assert "error: Ray's controller of the training has died" in output
+            stage = start(prepared)
+            output, _ = stage.communicate()
     finally:
         stage.terminate()
     assert stage.returncode == 0, output
