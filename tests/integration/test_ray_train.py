@@ -117,9 +117,10 @@ def test_sigterm_between_trainings_has_the_exit_code_of_a_signal(prepared):
     try:
         until(lambda: "there" in stage.stdout.readline())
         stage.terminate()
-        assert stage.wait(120) == 128 + signal.SIGTERM
+        said, _ = stage.communicate(timeout=120)
     finally:
         stage.kill()
+    assert stage.returncode == 128 + signal.SIGTERM, said
 
 
 def test_a_gpu_asked_for_where_there_is_none(prepared):
