@@ -140,6 +140,8 @@ def main() -> None:
     flags = parser.parse_args()
     if flags.bare:
         return bare(flags.bare)
+    if flags.kimg < WARM + 2:
+        parser.error(f"--kimg is {flags.kimg:g}; allowed: {WARM + 2} or more, so that ticks are left after the first")
     with tempfile.TemporaryDirectory(prefix="scaling-") as folder:
         bench = Bench(Path(folder).resolve(), parse_settings(flags.set), batch=flags.batch, kimg=flags.kimg)
         measured: dict[str, list[float]] = {}
