@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from components import processes
+from tests.toy import prefect_server
 
 ROOT = Path(__file__).parents[1]
 COPIED = (
@@ -86,6 +87,13 @@ GIT_IDENTITY = ["-c", "user.name=test", "-c", "user.email=test@example.org", "-c
 def project(tmp_path) -> Project:
     """A copy of the project with a tiny configuration."""
     return make_project(tmp_path / "project")
+
+
+@pytest.fixture(scope="module")
+def api(tmp_path_factory):
+    """A Prefect server with a database of its own."""
+    with prefect_server(tmp_path_factory.mktemp("prefect")) as found:
+        yield found
 
 
 @pytest.fixture(scope="module")

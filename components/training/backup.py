@@ -18,6 +18,7 @@ from types import TracebackType
 from components.config import InputError
 from components.config.checks import check as require
 from components.config.training import S3_ADDRESS
+from components.data.files import fingerprint
 from components.data.object_folder import ObjectFolder
 from components.data.object_store import THREADS
 from components.training import state
@@ -39,7 +40,7 @@ PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0  # between tries
 CLOSING_S = 60.0  # that the end of a training waits for the copy
 FETCHING, FETCHED = ".fetching", ".fetched"  # in the run's folder: on the way, and whole
 
-Mark = list[tuple[int, int, int]]  # inode, bytes and time of each file: what tells two contents of a unit apart
+Mark = list[tuple[int, int, int]]  # of each file of a unit
 
 
 class _Abandoned(Exception):  # noqa: N818  an order, not an error
@@ -162,7 +163,7 @@ class Backup:
 
     def _mark(self, unit: Unit) -> Mark | None:
         try:
-            return [(s.st_ino, s.st_size, s.st_mtime_ns) for s in ((self._run / name).stat() for name in unit)]
+            return [fingerprint(self._run / name) for name in unit]
         except FileNotFoundError:  # retention was faster
             return None
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 from components.config import InputError
-from components.data.files import read_json_lines
+from components.data.files import fingerprint, read_json_lines
 from components.training.run_files import METRICS, STARTS
 
 POLL_S = 0.5
@@ -45,10 +45,9 @@ def _follow(run: Path, bar: Any, on_tick: tuple[Callable[[], None], ...], stop: 
     last_look, seen = False, None
     while not last_look:
         last_look = stop.wait(POLL_S)
-        marks = [_mark(run / METRICS), _mark(starts)]
-        if marks == seen:
-            continue
         try:
+            if (marks := [fingerprint(path) for path in (starts, run / METRICS) if path.exists()]) == seen:
+                continue
             begun, ticks = read_json_lines(starts)[starts_shown:], read_json_lines(run / METRICS)
         except (OSError, InputError):  # of a storage that is away: the next look
             continue
@@ -72,14 +71,6 @@ def _follow(run: Path, bar: Any, on_tick: tuple[Callable[[], None], ...], stop: 
                         call()
                     except Exception as error:  # a full disk, a damaged file: the next tick may find it mended
                         print(f"after a tick: {' '.join(str(error).split())[:200]}")
-
-
-def _mark(path: Path) -> tuple[int, int, int] | None:
-    """What tells two contents of a file apart."""
-    with suppress(OSError):
-        found = path.stat()
-        return found.st_ino, found.st_size, found.st_mtime_ns
-    return None
 
 
 def _pace(record: dict[str, Any], total_kimg: float) -> str:

@@ -20,8 +20,6 @@ from components.training.records import note, reached
 from components.training.run_files import FAILURES, LOCK, NOTICE, RESIZE
 from components.training.run_files import STOP as STOP_FILE
 
-UNREAD = (signal.SIGHUP, signal.SIGUSR1)  # the terminal is closed, dvc has died: who reads the output may be gone
-
 
 @contextmanager
 def only_one(run: Path) -> Iterator[None]:
@@ -56,12 +54,9 @@ def stoppable(run: Path) -> Iterator[list[signal.Signals]]:
             if len(asked) == 1:
                 (run / STOP_FILE).touch()
                 os.write(2, f"\n{name.name}: saving, then ending\n".encode())
-        if name in UNREAD:  # a write there would be an error from now on
-            for stream in (1, 2):
-                os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
 
     (run / STOP_FILE).unlink(missing_ok=True)
-    heard = [signal.SIGTERM, signal.SIGINT, *UNREAD]
+    heard = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1]  # the last: dvc has died
     if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:  # nohup
         heard.remove(signal.SIGHUP)
     before = {signum: signal.signal(signum, ask) for signum in heard}

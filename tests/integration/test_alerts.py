@@ -10,7 +10,7 @@ import pytest
 from components import processes
 from tests.conditions import until
 from tests.servers import serving
-from tests.toy import make_toy, prefect_server
+from tests.toy import make_toy
 
 SHORT = """
 from flows import alerts
@@ -40,12 +40,6 @@ def hook():
     server.url = f"http://127.0.0.1:{server.server_port}/hook"
     with serving(server):
         yield server
-
-
-@pytest.fixture(scope="module")
-def api(tmp_path_factory):
-    with prefect_server(tmp_path_factory.mktemp("prefect")) as found:
-        yield found
 
 
 @pytest.fixture(scope="module")

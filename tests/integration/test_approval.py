@@ -11,7 +11,7 @@ from mlflow import MlflowClient
 from components import processes
 from tests.candidates import MODEL, aliases, decision, dvc, make_measured
 from tests.conditions import until
-from tests.toy import prefect_server, prefect_worker
+from tests.toy import prefect_worker
 
 NO_REMOTE = "push is true and DVC has no default remote; allowed: after dvc remote add --default NAME URL"
 
@@ -24,12 +24,6 @@ def project(module_project):
 @pytest.fixture(scope="module")
 def mlflow(project):
     return MlflowClient(f"sqlite:///{project.path}/mlflow.db")
-
-
-@pytest.fixture(scope="module")
-def api(tmp_path_factory):
-    with prefect_server(tmp_path_factory.mktemp("prefect")) as found:
-        yield found
 
 
 @pytest.fixture(scope="module")

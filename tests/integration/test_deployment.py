@@ -12,19 +12,13 @@ import pytest
 from components import processes
 from components.watching.stages import DONE, RUNNING, stages
 from tests.conditions import until
-from tests.toy import DAG, make_toy, prefect_server, prefect_worker
+from tests.toy import DAG, make_toy, prefect_worker
 
 
 @pytest.fixture(scope="module")
 def toy(module_project):
     """The project's code over the small DAG, in a folder of its own."""
     return make_toy(module_project)
-
-
-@pytest.fixture(scope="module")
-def api(tmp_path_factory):
-    with prefect_server(tmp_path_factory.mktemp("prefect")) as found:
-        yield found
 
 
 @pytest.fixture(scope="module")

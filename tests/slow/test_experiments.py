@@ -12,7 +12,6 @@ from mlflow import MlflowClient
 
 from tests.conditions import until
 from tests.conftest import make_project
-from tests.toy import prefect_server
 from tests.trainings import lines, start
 
 FLOW = """
@@ -22,12 +21,6 @@ train_stylegan(overrides=json.loads(sys.argv[1]))
 """
 SHORT, LONG = {"train.seed": 1}, {"train.seed": 2, "train.total_kimg": 3}
 ITS_OWN = (".git", ".dvc/cache", ".dvc/tmp", ".experiments", "runs", ".cache", "mlruns", "mlflow.db")
-
-
-@pytest.fixture(scope="module")
-def api(tmp_path_factory):
-    with prefect_server(tmp_path_factory.mktemp("prefect")) as found:
-        yield found
 
 
 @pytest.fixture(scope="module")
