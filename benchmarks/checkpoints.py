@@ -1,18 +1,22 @@
 """What saving costs a training: `python -m benchmarks.checkpoints`, or `--preset week-256 --steps 4`.
 
 Rounds of steps by turns: plain ones, and ones that begin with a checkpoint and a snapshot, which a thread then writes
-while the steps go on. What a round with them takes longer is the price; its share is of the time between two
-checkpoints at the cadence of the params, at the measured pace. Growing networks are at the end of their growth. Prints
-one JSON object last.
+while the steps go on; with --backup s3://bucket/prefix another process sends them there meanwhile, as a stage does.
+What a round with them takes longer is the price; its share is of the time between two checkpoints at the cadence of the
+params, at the measured pace. Growing networks are at the end of their growth. Prints one JSON object last.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from multiprocessing.synchronize import Event
 from pathlib import Path
 from statistics import median
 
@@ -22,6 +26,7 @@ import torch
 from components.config import Params, checked, read_yaml
 from components.config.overlay import nested, overlay, parse_settings, read_preset
 from components.data.dataset import ImageSet
+from components.training.backup import Backup
 from components.training.host import prepare
 from components.training.keeper import Keeper
 from components.training.loop import Trainer
@@ -47,6 +52,28 @@ def seconds(trainer: Trainer, steps: int) -> float:
     return time.perf_counter() - begin
 
 
+@contextmanager
+def copied(run: Path, address: str) -> Iterator[None]:
+    """Keeps a copy of the run on S3 while the block lasts, if there is an address, and until all is there."""
+    context = multiprocessing.get_context("spawn")
+    ended = context.Event()
+    process = context.Process(target=_copy, args=(run, address, ended))
+    if address:
+        process.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        if address:
+            process.join()
+
+
+def _copy(run: Path, address: str, ended: Event) -> None:
+    with Backup(run, address) as backup:
+        while not ended.wait(1.0):
+            backup.send()
+
+
 def main() -> None:
     """Reads the flags and prints the result."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -56,6 +83,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=50, help="of a round: enough for a checkpoint to be written in")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--folder", type=Path, help="where to write; default: a temporary one")
+    parser.add_argument("--backup", default="", metavar="ADDRESS", help="s3://bucket/prefix to keep a copy at")
     flags = parser.parse_args()
     content = overlay(read_yaml("params.yaml"), read_preset(flags.preset) if flags.preset else {})
     for key, value in parse_settings(flags.set).items():
@@ -63,7 +91,11 @@ def main() -> None:
     params = checked(content, "params.yaml")
     prepare(params.execution.threads)
     trainer, plain, saving, held = trained(params, torch.device(flags.device)), [], [], []
-    with tempfile.TemporaryDirectory(dir=flags.folder) as folder, Keeper(Path(folder), keep=2, every_kimg=0) as keeper:
+    with (
+        tempfile.TemporaryDirectory(dir=flags.folder) as folder,
+        copied(Path(folder), flags.backup),
+        Keeper(Path(folder), keep=2, every_kimg=0) as keeper,
+    ):
         for _ in range(flags.rounds):
             plain.append(seconds(trainer, flags.steps))
             begin = time.perf_counter()

@@ -1,7 +1,7 @@
 """What docs/scaling.md predicts: `python -m benchmarks.scaling_model` prints its tables.
 
 A step takes what its compute takes, or what starting its kernels takes, whichever is longer; then the all-reduce of
-each network's gradients, which nothing hides; and the shares of all else. Each constant says where it is from.
+both networks' gradients, which nothing hides; and the shares of all else. Each constant says where it is from.
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
 All services and a flow of tiny networks whose ticks and checkpoints are as many in an hour as a large run's in a week.
 Looks at memory and open files of each process and at the size of everything written; growth is the slope of the least
 squares line over the second half, when all is warm. What grows with time is multiplied by a week's hours, what grows
-with ticks by a week's ticks: which of the two it is, the reader has to say. Prints one JSON object last.
+with ticks by a week's ticks: which of the two it is, another run with rarer ones says (--set execution.tick_kimg=8).
+Prints one JSON object last.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ import psutil
 
 from benchmarks.checkout import copy_of_the_checkout
 from components import processes
+from components.config.overlay import parse_settings
 from components.data.files import read_json_lines
 
 SETTINGS: dict[str, Any] = {
@@ -131,10 +133,11 @@ def growth(samples: list[tuple[float, int, Sample]]) -> dict[str, dict[str, floa
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=60.0)
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     flags = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="soak-", ignore_cleanup_errors=True) as folder:
         project = Path(folder).resolve()
-        copy_of_the_checkout(project, SETTINGS, images=120, size=32)
+        copy_of_the_checkout(project, SETTINGS | parse_settings(flags.set), images=120, size=32)
         ports = [str(processes.free_port()) for _ in NAMES]
         environment = processes.environment(PYTHONPATH=str(project))
         command = [sys.executable, "-m", "flows.services", "--ports", *ports]

@@ -91,8 +91,10 @@ class Players:
         self._set_rate(self.adam_g, phase, self.recipe.path_length_every)
         fakes, w, _ = self._draw_fakes(phase, phase.batch, random, labels)
         own = self._labels(labels, phase.batch)
-        for_fakes = self._update_discriminator(phase, reals, fakes.detach(), random, own)
-        means = self._descend(self.adam_g, fakes, {"w": w.mean(0)}, gradient=for_fakes)
+        for_fakes, seen = self._judge_both(phase, reals, fakes.detach(), random, own)
+        fakes.backward(for_fakes)  # type: ignore[no-untyped-call]
+        means = self._descend(seen | {"w": w.mean(0)}, self.adam_d, self.adam_g)
+        self.signs += torch.stack([means["sign_real"], torch.ones_like(self.signs[1])])
         self.generator.w_avg.lerp_(means["w"], 1 - self.recipe.w_avg_beta)
         if self.recipe.penalty_every > 1 and number % self.recipe.penalty_every == 0:
             self._penalise_discriminator(phase, reals, fakes.detach(), random, own)
@@ -104,10 +106,10 @@ class Players:
 
     # ── updates ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _update_discriminator(
+    def _judge_both(
         self, phase: Phase, reals: Tensor, fakes: Tensor, random: torch.Generator, labels: Tensor | None
-    ) -> Tensor:
-        """Returns the gradient of the generator's loss in the fakes, at D as it was before its update."""
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The backward pass of D's loss; returns the gradient of G's loss in the fakes, and what was seen."""
         images = self._judged(phase, reals, fakes.requires_grad_(), random)
         penalised = self.recipe.penalties if self.recipe.penalty_every == 1 else ()
         for name in penalised:
@@ -121,9 +123,8 @@ class Players:
         if penalised:
             seen["penalty"] = self._penalty(images, logits)
             loss = loss + phase.gamma / 2 * seen["penalty"]
-        means = self._descend(self.adam_d, loss, seen)
-        self.signs += torch.stack([means["sign_real"], torch.ones_like(self.signs[1])])
-        return for_fakes
+        loss.backward()  # type: ignore[no-untyped-call]
+        return for_fakes, seen
 
     def _penalise_discriminator(
         self, phase: Phase, reals: Tensor, fakes: Tensor, random: torch.Generator, labels: Tensor | None
@@ -133,7 +134,8 @@ class Players:
         penalised = {name: images[name].requires_grad_() for name in self.recipe.penalties}
         logits = {name: self._judge(phase, image, random, labels) for name, image in penalised.items()}
         penalty = self._penalty(images, logits)
-        self._descend(self.adam_d, self.recipe.penalty_every * phase.gamma / 2 * penalty, {"penalty": penalty})
+        (self.recipe.penalty_every * phase.gamma / 2 * penalty).backward()  # type: ignore[no-untyped-call]
+        self._descend({"penalty": penalty}, self.adam_d)
 
     def _penalty(self, images: dict[str, Tensor], logits: dict[str, Tensor]) -> Tensor:
         """The sum of the recipe's penalties, of gradients in the images before augmentation."""
@@ -152,7 +154,8 @@ class Players:
         self.path_mean.lerp_(mean / self.world, PATH_DECAY)
         penalty = (lengths - self.path_mean).square().mean()
         weight = self.recipe.path_length_every * self.recipe.path_length_weight
-        self._descend(self.adam_g, weight * penalty, {"path_length": lengths.mean()})
+        (weight * penalty).backward()  # type: ignore[no-untyped-call]
+        self._descend({"path_length": lengths.mean()}, self.adam_g)
 
     def _adapt(self, phase: Phase) -> None:
         config = self.config.augment
@@ -166,26 +169,16 @@ class Players:
         )
         self.signs.zero_()
 
-    def _descend(
-        self,
-        optimiser: torch.optim.Optimizer,
-        loss: Tensor,
-        seen: dict[str, Tensor],
-        gradient: Tensor | None = None,
-    ) -> dict[str, Tensor]:
-        """Backward, one all-reduce of all gradients as one vector, one optimiser step.
-
-        Args:
-            loss: a scalar; or what a loss has the given `gradient` in.
+    def _descend(self, seen: dict[str, Tensor], *optimisers: torch.optim.Optimizer) -> dict[str, Tensor]:
+        """One all-reduce of all gradients as one vector, and one step of each optimiser, which uses them up.
 
         Returns:
             The means over workers of what was seen, which ride along; those among STATISTICS are noted.
         """
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward(gradient)  # type: ignore[no-untyped-call]
         seen = {name: value.detach() for name, value in seen.items()}
         if self.world > 1:
-            grads = [p.grad for group in optimiser.param_groups for p in group["params"] if p.grad is not None]
+            groups = [group for optimiser in optimisers for group in optimiser.param_groups]
+            grads = [p.grad for group in groups for p in group["params"] if p.grad is not None]
             parts = [*grads, *seen.values()]
             flat = torch.cat([part.reshape(-1) for part in parts])
             self.waiting.all_reduce(flat)
@@ -193,7 +186,9 @@ class Players:
             for grad, mean in zip(grads, means, strict=False):
                 grad.copy_(mean.view_as(grad))
             seen = {name: mean.view_as(seen[name]) for name, mean in zip(seen, means[len(grads) :], strict=True)}
-        optimiser.step()
+        for optimiser in optimisers:
+            optimiser.step()
+            optimiser.zero_grad(set_to_none=True)
         self._note({name: value for name, value in seen.items() if name in STATISTICS})
         return seen
 
