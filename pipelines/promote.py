@@ -14,7 +14,7 @@ from filelock import FileLock
 
 from components import processes
 from components.config import InputError, UnavailableError
-from components.tracking import approval
+from components.tracking import approval, runs
 from pipelines import stage
 
 REGISTERED, LOCK = Path("reports/registered.json"), Path(".dvc/tmp/decision.lock")
@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("--note", default="", metavar="TEXT", help="why")
     flags = parser.parse_args()
     model, version = _registered()
-    with FileLock(LOCK):
+    with FileLock(LOCK), runs.answering():
         made = approval.decide(model, version, approve=flags.answer == "yes", by=flags.by, note=flags.note)
     print(f"models:/{model}/{version}: {made}", flush=True)
     if code := processes.run(APPLY, on_line=lambda line: print(line, flush=True)):

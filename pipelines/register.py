@@ -57,4 +57,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    stage(main)
+    stage(runs.answering()(main))

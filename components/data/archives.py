@@ -11,7 +11,7 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -128,8 +128,20 @@ def read_zip(path: Path) -> Files:
         for member in members:
             if member.is_dir() and not member.file_size:
                 continue
-            name, objection = member_name(member.orig_filename)
+            name, objection = member_name(_zip_name(member))
             yield name, objection or _zip_content(path, archive, member)
+
+
+def _zip_name(member: zipfile.ZipInfo) -> str:
+    """UTF-8 where it can be that: Info-ZIP's zip writes it without the flag, and zipfile then reads code page 437.
+
+    With the slashes that archives made on Windows may lack.
+    """
+    name = member.orig_filename
+    if not member.flag_bits & 0x800:
+        with suppress(UnicodeError):
+            name = name.encode("cp437").decode()
+    return name.replace("\\", "/") if member.create_system == 0 else name
 
 
 def _zip_content(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes | Refused:

@@ -25,7 +25,7 @@ def read_kaggle(dataset: str, version: int) -> Files:
     try:
         import kagglehub
         import requests
-        from kagglehub.exceptions import UnauthenticatedError
+        from kagglehub.exceptions import BackendError, DataCorruptionError, UnauthenticatedError
     except ImportError:
         raise InputError(f"{what} needs kagglehub; allowed: after pip install 'bestiary[kaggle]'") from None
     try:
@@ -37,7 +37,7 @@ def read_kaggle(dataset: str, version: int) -> Files:
         if status in (401, 403):
             raise _no_kaggle_access(what) from None
         raise InputError(f"{what} answered {status}; allowed: a data set and version that are there") from None
-    except (requests.RequestException, OSError, ValueError) as error:
+    except (requests.RequestException, BackendError, DataCorruptionError, OSError, ValueError) as error:
         raise InputError(
             f"{what} cannot be fetched ({error}); allowed: a data set and version that are there"
         ) from None
@@ -88,7 +88,7 @@ def read_hugging_face(repo: str, revision: str, folder: str | None) -> Files:
 
 @contextmanager
 def _in_words(what: str) -> Iterator[None]:
-    import httpx
+    import httpx2
     from huggingface_hub import errors
 
     try:
@@ -97,7 +97,7 @@ def _in_words(what: str) -> Iterator[None]:
         raise InputError(f"{what} is not there or needs access; allowed: a public one, or with HF_TOKEN set") from None
     except errors.RevisionNotFoundError:
         raise InputError(f"{what}: no such commit; allowed: a commit of the repository") from None
-    except (errors.HfHubHTTPError, httpx.HTTPError, errors.HFValidationError, OSError) as error:
+    except (errors.HfHubHTTPError, httpx2.HTTPError, errors.HFValidationError, OSError) as error:
         said = str(error).strip().splitlines() or [type(error).__name__]
         raise InputError(f"{what} cannot be fetched ({said[0]}); allowed: a hub that answers") from None
 

@@ -175,7 +175,7 @@ def in_words(uri: str, transient: bool = False, deed: str = "read") -> Iterator[
         yield
     except exceptions.ClientError as error:
         code, status = error.response["Error"]["Code"], error.response["ResponseMetadata"]["HTTPStatusCode"]
-        if status == 412:
+        if status in (412, 416):
             raise _Changed from None
         raise InputError(f"{uri!r} {_said(code, status, deed)}; allowed: what these credentials may {deed}") from None
     except (exceptions.NoCredentialsError, exceptions.PartialCredentialsError, exceptions.CredentialRetrievalError):

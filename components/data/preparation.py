@@ -174,4 +174,4 @@ def _image_rows(chosen: Selection, params: Preprocess) -> Iterator[dict[str, Any
         for position in _split_positions(chosen, split).tolist():
             name = chosen.names[position]
             label = {"label": _label(name)} if params.labels else {}
-            yield {"split": split, "digest": chosen.rows["digest"][position].tobytes().hex(), "name": name, **label}
+            yield {"split": split, "digest": chosen.digest(position), "name": name, **label}

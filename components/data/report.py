@@ -82,7 +82,9 @@ def pair_rows(chosen: Selection) -> Iterator[dict[str, Any]]:
 
 def _row(chosen: Selection, pair: Any) -> dict[str, Any]:
     kind, bits, first, second = pair.item()
-    return {"kind": KINDS[kind], "bits": bits, "first": chosen.names[first], "second": chosen.names[second]}
+    both = {"first": chosen.names[first], "second": chosen.names[second]}
+    digests = {f"{side}_digest": chosen.digest(at) for side, at in (("first", first), ("second", second))}
+    return {"kind": KINDS[kind], "bits": bits, **both, **digests}
 
 
 def pictured(chosen: Selection) -> Iterator[tuple[dict[str, Any], Rows]]:

@@ -32,6 +32,10 @@ class Selection:
     keeper: npt.NDArray[np.int64]  # the position that is kept instead; its own where kept
     twins: Twins
 
+    def digest(self, position: int) -> str:
+        """Its content digest, in hexadecimal."""
+        return str(self.rows["digest"][position].tobytes().hex())
+
 
 def select(rows: Rows, originals: Sequence[Original], params: Preprocess) -> Selection:
     """Drops duplicates, finds those alike, and splits: a group lies on the side of its smallest content digest.

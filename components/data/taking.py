@@ -91,6 +91,9 @@ def take(batch: Batch, *, raw: Path, spool: Path, params: Preprocess) -> Taken:
                     light = compositing.to_linear(seen) if params.linear_light else planes
                     del seen  # as large as the picture
                     square = compositing.fit(light, block, params)
+                    if not square[:, 3].any():
+                        rejected.append((position, "nothing visible within the frame"))
+                        continue
                     if params.channels == 4:
                         pixels = compositing.transparent(square)
                     else:

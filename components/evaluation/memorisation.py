@@ -25,7 +25,7 @@ GRID = 8  # cells each way that an image is averaged to
 LAYOUT = "means of 8x8 cells, centred, unit norm, contrast at least a level"  # what layout() does, for digests
 NEIGHBOURS = 50  # train images about a sample whose mean distance is the unit of its score
 FALSE_ALARMS = 0.01  # share of fresh images that may be flagged
-CALIBRATION = 2000  # train images, at most, that stand in for fresh ones
+CALIBRATION = 2000  # holdout images at most, and train images that stand in for fresh ones
 ROUNDING = 1e-6  # distances below it are 0: those of equal layouts come out as up to about 1e-7
 
 
@@ -66,14 +66,15 @@ def train_groups(shards: Path, count: int) -> Indices:
             [json.loads(line) for line in (shards / name).read_text(encoding="utf-8").splitlines()]
             for name in ("images.jsonl", "pairs.jsonl")
         )
-        place = {row["name"]: at for at, row in enumerate(row for row in rows if row["split"] == "train")}
+        place = {row["digest"]: at for at, row in enumerate(row for row in rows if row["split"] == "train")}
+        both = [(pair["first_digest"], pair["second_digest"]) for pair in pairs]  # names may be there twice
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{shards}: not a folder of shards made by the preprocess stage: {error}") from None
     if len(place) != count:
         raise InputError(f"{shards}/images.jsonl has {len(place)} train images; allowed: the {count} of the shards")
     alike = np.zeros(len(pairs), PAIR)
-    for side in ("first", "second"):  # a dropped image, which has no place yet, still joins two that were kept
-        alike[side] = [place.setdefault(pair[side], len(place)) for pair in pairs]
+    for number, side in enumerate(("first", "second")):  # a dropped image, with no place yet, still joins two kept ones
+        alike[side] = [place.setdefault(pair[number], len(place)) for pair in both]
     found: Indices = groups(len(place), alike)[:count]
     return found
 
@@ -132,8 +133,10 @@ def memorisation(samples: Float32, train: Float32, holdout: Float32, alike: Indi
 
     Reference: Carlini et al. 2023, "Extracting training data from diffusion models", section 4.2.
     """
-    some = np.unique(np.linspace(0, len(train) - 1, min(CALIBRATION, len(train))).astype(np.int64))
-    fresh = [nearest_train(holdout, train).score, nearest_train(train[some], train, (alike[some], alike)).score]
+    some, held = (
+        np.unique(np.linspace(0, count - 1, CALIBRATION).astype(np.int64)) for count in (len(train), len(holdout))
+    )
+    fresh = [nearest_train(holdout[held], train).score, nearest_train(train[some], train, (alike[some], alike)).score]
     known = np.concatenate(fresh)
     threshold, expected = calibrated(known[np.isfinite(known)])  # not of a train image whose group is all there is
     found = nearest_train(samples, train)

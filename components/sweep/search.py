@@ -21,13 +21,14 @@ from ray import tune
 from ray.tune.schedulers import ASHAScheduler
 
 from components.cluster import cluster
-from components.config import Params
+from components.config import Params, UnavailableError
 from components.sharing import Share
 from components.sweep.space import Space, as_preset
 from components.sweep.trial import Trial, distances, run_trial
 from components.tracking import runs
 from components.training.alarms import Alarms
 from components.training.identity import settings
+from components.training.run_files import DIVERGED
 
 STATE = ".tune"  # Tune's own folder beside the runs, of one call only
 SWEEP = "bestiary.sweep"
@@ -56,7 +57,7 @@ def search(trials: list[Trial], space: Space, name: str) -> list[Outcome]:
     """Tries all, and tells of each measurement; best first: who came furthest, and of those the smallest distance.
 
     Raises:
-        RuntimeError: no trial was measured at all.
+        UnavailableError: no trial was measured at all.
     """
     scheduler = ASHAScheduler(
         time_attr="kimg",
@@ -90,14 +91,14 @@ def search(trials: list[Trial], space: Space, name: str) -> list[Outcome]:
         shutil.rmtree(state, ignore_errors=True)
     found = sorted(map(outcome, trials), key=lambda one: (-min(one.kimg, space.kimg), one.distance))
     if not found[0].kimg:
-        raise RuntimeError("no trial came to its first look; what each said is above")
+        raise UnavailableError("no trial came to its first look; what each said is above")
     return found
 
 
 def outcome(trial: Trial) -> Outcome:
-    """How far a trial is, from its run's files."""
+    """How far a trial is, from its run's files; nowhere, where its losses are no longer finite."""
     known = distances(trial)
-    if not known:
+    if not known or (trial.run / DIVERGED).exists():
         return Outcome(trial, 0.0, math.inf)
     return Outcome(trial, max(known) / 1000, known[max(known)])
 

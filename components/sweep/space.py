@@ -43,7 +43,7 @@ def read_space(path: Path) -> Space:
         InputError: whatever is wrong with it.
     """
     content = read_yaml(path)
-    if not isinstance(content, dict) or sorted(content) != sorted(KEYS) or not isinstance(content["vary"], dict):
+    if not isinstance(content, dict) or set(content) != set(KEYS) or not isinstance(content["vary"], dict):
         raise InputError(f"{path}: allowed: a mapping of {', '.join(KEYS)}, vary a mapping itself")
     space = Space(**content)
     for name, least in (("trials", 2), ("kimg", 0), ("rung_kimg", 0), ("reduction", 1)):
@@ -53,6 +53,8 @@ def read_space(path: Path) -> Space:
     if type(space.trials) is not int or space.rung_kimg > space.kimg:
         raise InputError(f"{path}: trials is {space.trials}, rung_kimg {space.rung_kimg}; allowed: whole, at most kimg")
     for key, choices in space.vary.items():
+        if not isinstance(key, str):
+            raise InputError(f"{path}: vary has {key!r}; allowed: keys of params.yaml, as train.gamma")
         if not (isinstance(choices, list) and choices) and not _is_range(choices):
             raise InputError(f"{path}: {key} is {choices!r}; allowed: a list, or {{low: …, high: …, log: …}}")
     return space
@@ -107,7 +109,7 @@ def _draw(choices: Any, random: np.random.Generator) -> Any:
 
 
 def _is_range(choices: Any) -> bool:
-    if not isinstance(choices, dict) or sorted(choices) != ["high", "log", "low"]:
+    if not isinstance(choices, dict) or set(choices) != {"low", "high", "log"}:
         return False
     low, high = choices["low"], choices["high"]
     numbers = all(type(end) in (int, float) and math.isfinite(end) for end in (low, high))

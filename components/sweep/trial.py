@@ -17,7 +17,7 @@ from ray import tune
 
 from components.config import Params
 from components.data.dataset import ImageSet
-from components.data.files import replacing
+from components.data.files import replacing, write_bytes
 from components.data.node_cache import cache_folder, local_shards
 from components.evaluation.bench import Bench
 from components.evaluation.candidates import device
@@ -27,6 +27,8 @@ from components.training import state
 from components.training.host import prepare
 from components.training.loop import Trainer
 from components.training.records import begin, take_up, write_snapshot, write_tick
+from components.training.run_files import CHECKPOINTS, DIVERGED, SNAPSHOTS
+from components.training.stopping import only_one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,22 +62,26 @@ def run_trial(config: dict[str, Any], trials: list[Trial]) -> None:
     prepare(trial.threads)
     shards = local_shards(trial.shards, trial.digest, trial.project, cache_folder())
     data, on = ImageSet.open(shards, "train"), torch.device(device(trial.bench.gpus))
-    trainer = Trainer(trial.params.train, data, on)
-    begin(trainer, trial.run, take_up(trainer, trial.run))
-    reported = _report(trial, 0)
-    measured = trainer.nimg
-    try:
-        for tick in trainer.run(tick_kimg=min(execution.tick_kimg, trial.rung_kimg)):
-            write_tick(trial.run, tick)
-            if tick.done or trainer.nimg // every > measured // every:
-                measured = trainer.nimg
-                with replacing(trial.run / "snapshots" / f"{trainer.nimg:09d}") as fresh:
-                    write_snapshot(trainer.state(), fresh)
-                state.save(trainer.state(), trial.run / "checkpoints" / f"{trainer.nimg:09d}")
-                state.prune(trial.run / "checkpoints", execution.keep_checkpoints)
-                reported = _report(trial, reported)
-    except FloatingPointError:
-        tune.report({"kimg": trainer.nimg / 1000, "distance": math.nan})  # which ASHA leaves out of its ranks
+    with only_one(trial.run):
+        trainer = Trainer(trial.params.train, data, on)
+        begin(trainer, trial.run, take_up(trainer, trial.run))
+        reported = _report(trial, 0)
+        measured = trainer.nimg
+        try:
+            if (trial.run / DIVERGED).exists():
+                raise FloatingPointError
+            for tick in trainer.run(tick_kimg=min(execution.tick_kimg, trial.rung_kimg)):
+                write_tick(trial.run, tick)
+                if tick.done or trainer.nimg // every > measured // every:
+                    measured = trainer.nimg
+                    with replacing(trial.run / SNAPSHOTS / f"{trainer.nimg:09d}") as fresh:
+                        write_snapshot(trainer.state(), fresh)
+                    state.save(trainer.state(), trial.run / CHECKPOINTS / f"{trainer.nimg:09d}")
+                    state.prune(trial.run / CHECKPOINTS, execution.keep_checkpoints)
+                    reported = _report(trial, reported)
+        except FloatingPointError as error:
+            write_bytes(trial.run / DIVERGED, str(error).encode())
+            tune.report({"kimg": trainer.nimg / 1000, "distance": math.nan})  # which ASHA leaves out of its ranks
 
 
 def _report(trial: Trial, after: int) -> int:

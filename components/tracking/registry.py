@@ -82,6 +82,10 @@ def resolve(uri: str) -> Path:
         return _download(f"models:/{name}/{version}")
     except (MlflowException, OSError) as error:
         raise InputError(f"{uri}: MLflow does not give it: {str(error).splitlines()[0]}") from None
+    except LookupError:
+        raise InputError(
+            f"{uri} is no generator of this pipeline; allowed: a model that its register stage made"
+        ) from None
 
 
 def register(model: str, candidate: Path, run_id: str) -> str:

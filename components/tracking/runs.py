@@ -11,15 +11,18 @@ import math
 import re
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import yaml
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
 from PIL import Image
 
+from components.config import UnavailableError
 from components.data.files import read_json_lines
 
 EXPERIMENT = "bestiary"
@@ -34,6 +37,19 @@ _UNNAMEABLE = re.compile(r"[^/\w.\- :]")  # what MLflow takes in no name of a me
 ENDS = ("_low", "_high")
 LINES_PER_BATCH = 40  # times the metrics of a line: below MLflow's 1,000
 MAX_DATASET_DIGEST = 36  # MLflow's limit, and just the length of DVC's digest of a folder
+
+
+@contextmanager
+def answering() -> Iterator[None]:
+    """For what cannot do without MLflow: where it does not answer, or refuses, that is one line.
+
+    Raises:
+        UnavailableError: in place of MlflowException.
+    """
+    try:
+        yield
+    except MlflowException as error:
+        raise UnavailableError(f"MLflow does not take it: {str(error).splitlines()[0]}") from None
 
 
 def open_run(run_key: str) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 CHECKPOINTS, SNAPSHOTS, GRIDS, INITIAL = "checkpoints", "snapshots", "grids", "initial"
 RUN, LOCK, STOP, RESIZE, NOTICE, REFUSAL = "run.json", "lock", "stop", "resize", "notice", "refusal"
+DIVERGED = "diverged"  # a sweep's trial whose losses are no longer finite
 METRICS, STARTS, FAILURES, ROLLBACKS = "metrics.jsonl", "starts.jsonl", "failures.jsonl", "rollbacks.jsonl"
 EVALUATIONS = "evaluations.jsonl"
 LINES = (RUN, METRICS, STARTS, FAILURES, ROLLBACKS, EVALUATIONS)  # files that are sent as they stand

@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import re
+import socketserver
 import sys
 import zipfile
 from contextlib import ExitStack
@@ -241,3 +242,19 @@ def test_a_hub_that_is_not_there_is_said(hugging_face_hub, monkeypatch):
     server = hugging_face_hub(hugging_face)
     server.socket.close()
     assert "cannot be fetched" in refusal(read_hugging_face("someone/creatures", COMMIT, None))
+
+
+class Nonsense(socketserver.BaseRequestHandler):
+    """Answers what is no HTTP."""
+
+    def handle(self):
+        self.request.recv(2**16)
+        self.request.sendall(b"nonsense\r\n\r\n")
+
+
+def test_a_hub_that_answers_nonsense_is_said(hugging_face_hub, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda _: None)
+    hugging_face_hub(hugging_face)
+    with serving(socketserver.ThreadingTCPServer(("127.0.0.1", 0), Nonsense)) as server:
+        monkeypatch.setenv("HF_ENDPOINT", "http://{}:{}".format(*server.server_address))
+        assert "cannot be fetched" in refusal(read_hugging_face("someone/creatures", COMMIT, None))

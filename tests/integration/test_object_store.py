@@ -105,6 +105,15 @@ def test_an_object_that_is_cut_is_gone_on_with(store, proxy):
     assert starts[0] == 0 < 200_000 < starts[1] < starts[2] < len(CONTENT)
 
 
+def test_what_was_killed_after_its_last_byte_is_fetched(store, moto):
+    version = put(store, "a.bin", CONTENT)
+    tag = store.head_object(Bucket="art", Key="a.bin", VersionId=version)["ETag"]
+    downloads.CACHE.mkdir(parents=True)
+    (downloads.CACHE / f"{SHA}.partial").write_bytes(CONTENT)
+    (downloads.CACHE / f"{SHA}.tag").write_text(tag)
+    assert fetch_object("s3://art/a.bin", address_of(moto), version, SHA).read_bytes() == CONTENT
+
+
 def test_an_object_that_changes_is_not_mixed(store, proxy):
     put(store, "a.bin", CONTENT)
     newer = CONTENT[::-1]

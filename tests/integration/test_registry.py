@@ -17,6 +17,7 @@ from PIL import Image
 from components.config import Gate, InputError, Register, load_params
 from components.data.files import write_json
 from components.generation.sampler import load_generator, sample
+from components.processes import free_port
 from components.tracking import registry
 from components.tracking.gate import Check
 from pipelines import register
@@ -144,6 +145,25 @@ def test_a_uri_becomes_a_local_folder(registered, uri):
 def test_a_wrong_uri_names_what_there_is(registered, uri, message):
     with pytest.raises(InputError, match=message):
         registry.resolve(uri)
+
+
+def test_a_model_of_another_kind_is_said(registered, tmp_path):
+    (tmp_path / "MLmodel").write_text("flavors: {python_function: {loader_module: mlflow.sklearn}}\n")
+    client = MlflowClient()
+    client.create_registered_model("foreign")
+    client.create_model_version("foreign", tmp_path.as_uri())
+    with pytest.raises(InputError, match="models:/foreign/1 is no generator of this pipeline"):
+        registry.resolve("models:/foreign/1")
+
+
+def test_an_mlflow_that_is_not_there_is_one_line(registered):
+    environment = {"MLFLOW_TRACKING_URI": f"http://127.0.0.1:{free_port()}", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
+    command = [sys.executable, "-m", "pipelines.register"]
+    env = os.environ | environment | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert done.returncode == 1, done.stdout
+    assert done.stdout.splitlines()[-1].startswith("error: MLflow does not take it: ")
+    assert "Traceback" not in done.stdout
 
 
 def test_metrics_of_another_generator_are_refused(registered, tmp_path, monkeypatch):

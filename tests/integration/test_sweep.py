@@ -2,11 +2,13 @@
 
 import contextlib
 import json
+import math
 import os
 import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -16,6 +18,8 @@ from mlflow import MlflowClient
 from components import processes
 from components.config import checked, read_yaml
 from components.config.overlay import overlay
+from components.sweep.search import Outcome, outcome
+from components.training.run_files import DIVERGED
 
 NONE, ABSURD = 1e-7, 1e6  # learning rates: nothing is learnt, and everything is lost
 SPACE = {
@@ -95,6 +99,7 @@ def test_a_trial_that_learns_nothing_is_stopped_early_and_one_that_diverges_ends
     far = shown(prepared)
     assert 300 <= far[names[NONE]] < max(far.values()) == 600
     assert not lines(prepared.path / "runs" / names[ABSURD], "evaluations")
+    assert (prepared.path / "runs" / names[ABSURD] / "diverged").exists()
     assert len(names) == 4
 
 
@@ -130,3 +135,14 @@ def test_trials_are_mlflow_runs(prepared, sweep):
 def mlflow_runs(project):
     client = MlflowClient(f"sqlite:///{project.path}/mlflow.db")
     return client.search_runs([client.get_experiment_by_name("bestiary").experiment_id])
+
+
+def test_what_diverged_after_a_look_is_the_worst(tmp_path):
+    train = SimpleNamespace(batch=8, total_kimg=0.6)
+    bench = SimpleNamespace(yardstick={"samples": 32}, metric="distance")
+    trial = SimpleNamespace(run=tmp_path, bench=bench, params=SimpleNamespace(train=train))
+    looked = {"nimg": 300, "yardstick": bench.yardstick, "holdout": {"distance": 1.5}}
+    (tmp_path / "evaluations.jsonl").write_text(json.dumps(looked) + "\n")
+    assert outcome(trial) == Outcome(trial, 0.3, 1.5)
+    (tmp_path / DIVERGED).touch()
+    assert outcome(trial) == Outcome(trial, 0.0, math.inf)

@@ -13,9 +13,9 @@ PARAMS = load_params("params.yaml")
 GOOD = {"trials": 6, "kimg": 9, "rung_kimg": 1, "reduction": 3, "vary": {"train.gamma": [1.0, 2.0]}}
 
 
-def space(tmp_path, **changes):
+def space(tmp_path, others=None, **changes):
     path = tmp_path / "space.yaml"
-    path.write_text(yaml.safe_dump(GOOD | changes))
+    path.write_text(yaml.safe_dump(GOOD | (others or {}) | changes))
     return read_space(path)
 
 
@@ -60,11 +60,14 @@ def test_ranges_are_filled_evenly_in_the_value_or_its_logarithm(tmp_path, log):
         ({"vary": {"train.gamma": 3}}, "train.gamma is 3; allowed: a list, or {low"),
         ({"vary": {"train.gamma": {"low": 0, "high": 1, "log": True}}}, "allowed: a list, or {low"),
         ({"vary": {"train.gamma": []}}, "allowed: a list"),
+        ({"vary": {1: [2, 3]}}, "vary has 1; allowed: keys of params.yaml"),
+        ({"vary": {"train.gamma": {1: 0, "high": 1}}}, "allowed: a list, or {low"),
+        ({1: 3}, "allowed: a mapping of trials"),
     ],
 )
 def test_what_a_file_may_not_say(tmp_path, changes, message):
     with pytest.raises(InputError, match=message) as caught:
-        space(tmp_path, **changes)
+        space(tmp_path, changes)
     assert "\n" not in str(caught.value)
 
 

@@ -185,6 +185,21 @@ def test_odd_names_become_printable(tmp_path):
     assert dict(read_source(tmp_path / "zip")) == {"nul\\x00.png": b"1"} | LINK
 
 
+def test_names_in_a_zip_are_utf8_with_or_without_the_flag_for_it(tmp_path):
+    """Info-ZIP's zip leaves the flag out; a name that is no UTF-8 is in code page 437."""
+    names = {b"\xc3\x84rger/1.png": "\u00c4rger/1.png", b"caf\x82.png": "caf\u00e9.png", b"b\\c.png": "b/c.png"}
+    with zipfile.ZipFile(tmp_path / "set", "w") as archive:
+        for stored in names:
+            info = zipfile.ZipInfo("x" * len(stored))
+            info.create_system = 0
+            archive.writestr(info, b"1")
+    content = (tmp_path / "set").read_bytes()
+    for stored in sorted(names, key=len, reverse=True):
+        content = content.replace(b"x" * len(stored), stored)
+    (tmp_path / "set").write_bytes(content)
+    assert dict(read_source(tmp_path / "set")) == dict.fromkeys(names.values(), b"1")
+
+
 def test_a_zip_whose_names_are_not_the_utf8_they_are_said_to_be_is_refused(tmp_path):
     path = make_zip(tmp_path / "zip", zipfile.ZIP_STORED, {"caf\u00e9.png": b"1"})
     path.write_bytes(path.read_bytes().replace("\u00e9".encode(), b"\xed\xa0"))

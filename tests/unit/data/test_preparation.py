@@ -19,6 +19,7 @@ from components.data.preparation import prepare
 from components.data.procedural import draw_creature
 from components.data.selection import holds_out
 from components.data.sources import read_source
+from components.evaluation.memorisation import train_groups
 from components.executor import WorkerKilledError, executor, inline
 from tests.preprocessing import PARAMS
 
@@ -155,6 +156,23 @@ def test_all_frames_are_counted_by_choice(tmp_path):
         5,
     )  # 2 files of 4 frames, 3 of them different
     assert {row["name"] for row in rows(made, "images.jsonl")} >= {"again.png", "again.png#1", "again.png#3"}
+
+
+def test_what_a_crop_leaves_nothing_of_is_rejected(tmp_path):
+    strip = np.zeros((16, 64, 4), np.uint8)
+    strip[:, [0, 63]] = 255
+    report, made = run(tmp_path, [*FILES, ("ends.png", png(strip))], replace(PARAMS, shape="crop"))
+    assert (report["in"], report["kept"], report["rejected"]) == (41, 40, 1)
+    assert rows(made, "rejected.jsonl") == [{"name": "ends.png", "reason": "nothing visible within the frame"}]
+
+
+def test_pictures_of_one_name_are_told_apart(tmp_path, creatures):
+    """As two parts of a descriptor may have them, or one archive."""
+    both = [creatures[0], ImageOps.mirror(creatures[0]), *creatures[1:20]]
+    report, _ = run(tmp_path, [("one.png", png(np.asarray(image))) for image in both], replace(PARAMS, resolution=32))
+    assert report["kept"] == len(both)
+    groups = train_groups(tmp_path / "shards", report["train"])
+    assert len(set(groups.tolist())) < len(groups) == report["train"]
 
 
 def test_the_first_folder_is_the_label_by_choice(tmp_path):

@@ -76,6 +76,13 @@ def test_the_train_images_are_parted(count, samples, size):
     np.testing.assert_array_equal(split_train(count, samples).aside, split.aside)
 
 
+def test_the_reference_of_a_large_set_is_a_part_of_it():
+    split = split_train(200_000, 1000)
+    assert (len(split.aside), len(split.reference)) == (1000, 50_000)
+    assert not set(split.aside) & set(split.reference)
+    assert 90_000 < np.median(split.reference) < 110_000
+
+
 def few(folder, train, holdout):
     """Shards of so many noise images."""
     return put(folder, np.random.default_rng(0).integers(0, 256, (train + holdout, 16, 16, 3), dtype=np.uint8), train)
@@ -86,7 +93,7 @@ def put(folder, images, train):
     folder.mkdir(exist_ok=True)
     splits = {"train": list(range(train)), "holdout": list(range(train, len(images)))}
     write_shards(folder, images, splits)
-    rows = [{"name": str(n), "split": split} for split, members in splits.items() for n in members]
+    rows = [{"digest": str(n), "name": str(n), "split": split} for split, members in splits.items() for n in members]
     write_json_lines(folder / "images.jsonl", rows)
     write_json_lines(folder / "pairs.jsonl", [])
     return folder

@@ -199,8 +199,8 @@ def test_planted_copies_of_real_sprites(channels):
 def test_groups_of_the_train_images(tmp_path):
     rows = [("train", "a"), ("holdout", "b"), ("train", "c"), ("train", "d"), ("train", "e")]
     pairs = [("b", "x"), ("c", "dropped"), ("dropped", "d")]
-    images = [json.dumps({"split": split, "digest": "", "name": name}) for split, name in rows]
-    alike = [json.dumps({"kind": "mirrors", "bits": 0, "first": one, "second": two}) for one, two in pairs]
+    images = [json.dumps({"split": split, "digest": digest, "name": "one.png"}) for split, digest in rows]
+    alike = [json.dumps({"kind": "mirrors", "bits": 0, "first_digest": a, "second_digest": b}) for a, b in pairs]
     (tmp_path / "images.jsonl").write_text("\n".join(images) + "\n")
     (tmp_path / "pairs.jsonl").write_text("\n".join(alike) + "\n")
     a, c, d, e = train_groups(tmp_path, 4).tolist()
