@@ -207,7 +207,8 @@ def _start() -> None:
             ray.shutdown()
             if isinstance(error, ConnectionError):
                 raise InputError(
-                    f"RAY_ADDRESS is {_address()!r} and no Ray answers there; allowed: a running head"
+                    f"RAY_ADDRESS is {_address()!r} and no Ray answers there; "
+                    "allowed: a running head, with its token in RAY_AUTH_TOKEN where it wants one"
                 ) from None
             if "timed out during startup" not in str(error) or not tries_left:
                 raise
