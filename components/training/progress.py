@@ -28,7 +28,8 @@ def following(run: Path, total_kimg: float, *on_tick: Callable[[], None], last: 
     # Its times are the run's own: tqdm's are off for good when the clock is set.
     # Made in this thread: tqdm makes its lock with its first bar, and whoever else does so meanwhile breaks it.
     with tqdm(total=total_kimg, desc="train", bar_format=bar_format, dynamic_ncols=True) as bar:
-        thread = threading.Thread(target=_follow, args=(run, bar, on_tick, stop), name="progress")
+        begun = len(read_json_lines(run / STARTS))  # now: the thread may get its turn when another start is noted
+        thread = threading.Thread(target=_follow, args=(run, bar, begun, on_tick, stop), name="progress")
         thread.start()
         try:
             yield
@@ -39,24 +40,23 @@ def following(run: Path, total_kimg: float, *on_tick: Callable[[], None], last: 
         call()
 
 
-def _follow(run: Path, bar: Any, on_tick: tuple[Callable[[], None], ...], stop: threading.Event) -> None:
-    shown, starts, total_kimg = 0, run / STARTS, bar.total
-    first = starts_shown = len(read_json_lines(starts))
+def _follow(run: Path, bar: Any, begun: int, on_tick: tuple[Callable[[], None], ...], stop: threading.Event) -> None:
+    shown, starts, total_kimg, starts_shown = 0, run / STARTS, bar.total, begun
     last_look, seen = False, None
     while not last_look:
         last_look = stop.wait(POLL_S)
         try:
             if (marks := [fingerprint(path) for path in (starts, run / METRICS) if path.exists()]) == seen:
                 continue
-            begun, ticks = read_json_lines(starts)[starts_shown:], read_json_lines(run / METRICS)
+            new, ticks = read_json_lines(starts)[starts_shown:], read_json_lines(run / METRICS)
         except (OSError, InputError):  # of a storage that is away: the next look
             continue
         seen = marks
-        for start in begun:
+        for start in new:
             starts_shown += 1
             shown = shown or start["nimg"]  # what earlier starts showed has been said
             tqdm.write("\n".join([*start["refused"], f"workers: {start['workers']}, from image {start['nimg']} on"]))
-        if starts_shown == first:
+        if starts_shown == begun:
             continue
         records = [record for record in ticks if record["nimg"] > shown]
         for record in records:
