@@ -55,17 +55,18 @@ def seconds(trainer: Trainer, steps: int) -> float:
 @contextmanager
 def copied(run: Path, address: str) -> Iterator[None]:
     """Keeps a copy of the run on S3 while the block lasts, if there is an address, and until all is there."""
+    if not address:
+        yield
+        return
     context = multiprocessing.get_context("spawn")
     ended = context.Event()
     process = context.Process(target=_copy, args=(run, address, ended))
-    if address:
-        process.start()
+    process.start()
     try:
         yield
     finally:
         ended.set()
-        if address:
-            process.join()
+        process.join()
 
 
 def _copy(run: Path, address: str, ended: Event) -> None:

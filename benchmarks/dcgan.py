@@ -84,10 +84,10 @@ def classic(reals: Tensor, device: torch.device) -> Callable[[], None]:
     return step
 
 
-def ours(pixels: np.ndarray, device: torch.device, dtype: str) -> Callable[[], None]:
-    """A step of the trainer; dtype is that of its convolutions."""
+def ours(pixels: np.ndarray, device: torch.device) -> Callable[[], None]:
+    """A step of the trainer."""
     sizes = {"resolution": RESOLUTION, "channel_base": WIDTH * RESOLUTION // 2, "channel_max": 8 * WIDTH}
-    flags = argparse.Namespace(arch="dcgan", batch=BATCH, dtype=dtype, augment="none", **sizes)
+    flags = argparse.Namespace(arch="dcgan", batch=BATCH, dtype="float32", augment="none", **sizes)
     config = replace(configured(flags), learning_rate=RATE, ema_kimg=0.0)
     return Trainer(config, ImageSet([pixels], "random"), device).step
 
@@ -109,7 +109,6 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=2, help="of each loop in a round")
     parser.add_argument("--threads", type=int, default=0, help="0: torch's choice")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="ours; classic: float32")
     parser.add_argument("--keep-memory", action="store_true", help="the allocator's settings of our workers, for both")
     flags = parser.parse_args()
     device = torch.device(flags.device)
@@ -118,7 +117,7 @@ def main() -> None:
         prepare(flags.threads)
     pixels = np.random.default_rng(0).integers(0, 256, (BATCH, RESOLUTION, RESOLUTION, 3), dtype=np.uint8)
     reals = (torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1).contiguous().to(device)
-    steps = {"ours": ours(pixels, device, flags.dtype), "classic": classic(reals, device)}
+    steps = {"ours": ours(pixels, device), "classic": classic(reals, device)}
     seconds: dict[str, list[float]] = {name: [] for name in steps}
     for number in range(flags.rounds + 1):
         for name, step in steps.items():

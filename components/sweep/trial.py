@@ -58,30 +58,34 @@ class Trial:
 def run_trial(config: dict[str, Any], trials: list[Trial]) -> None:
     """The train function of one Tune trial."""
     trial = trials[config["number"]]
-    execution, every = trial.params.execution, trial.rung_kimg * 1000
     prepare(trial.threads)
     shards = local_shards(trial.shards, trial.digest, trial.project, cache_folder())
-    data, on = ImageSet.open(shards, "train"), torch.device(device(trial.bench.gpus))
+    data, on, diverged = ImageSet.open(shards, "train"), device(trial.bench.gpus), trial.run / DIVERGED
     with only_one(trial.run):
-        trainer = Trainer(trial.params.train, data, on)
+        trainer = Trainer(trial.params.train, data, torch.device(on))
         begin(trainer, trial.run, take_up(trainer, trial.run))
         reported = _report(trial, 0)
-        measured = trainer.nimg
-        try:
-            if (trial.run / DIVERGED).exists():
-                raise FloatingPointError
-            for tick in trainer.run(tick_kimg=min(execution.tick_kimg, trial.rung_kimg)):
-                write_tick(trial.run, tick)
-                if tick.done or trainer.nimg // every > measured // every:
-                    measured = trainer.nimg
-                    with replacing(trial.run / SNAPSHOTS / f"{trainer.nimg:09d}") as fresh:
-                        write_snapshot(trainer.state(), fresh)
-                    state.save(trainer.state(), trial.run / CHECKPOINTS / f"{trainer.nimg:09d}")
-                    state.prune(trial.run / CHECKPOINTS, execution.keep_checkpoints)
-                    reported = _report(trial, reported)
-        except FloatingPointError as error:
-            write_bytes(trial.run / DIVERGED, str(error).encode())
+        if not diverged.exists():
+            try:
+                _train(trial, trainer, reported)
+            except FloatingPointError as error:
+                write_bytes(diverged, str(error).encode())
+        if diverged.exists():
             tune.report({"kimg": trainer.nimg / 1000, "distance": math.nan})  # which ASHA leaves out of its ranks
+
+
+def _train(trial: Trial, trainer: Trainer, reported: int) -> None:
+    """To the target; at each rung a snapshot, a checkpoint and a report."""
+    execution, every, measured = trial.params.execution, trial.rung_kimg * 1000, trainer.nimg
+    for tick in trainer.run(tick_kimg=min(execution.tick_kimg, trial.rung_kimg)):
+        write_tick(trial.run, tick)
+        if tick.done or trainer.nimg // every > measured // every:
+            measured = trainer.nimg
+            with replacing(trial.run / SNAPSHOTS / f"{trainer.nimg:09d}") as fresh:
+                write_snapshot(trainer.state(), fresh)
+            state.save(trainer.state(), trial.run / CHECKPOINTS / f"{trainer.nimg:09d}")
+            state.prune(trial.run / CHECKPOINTS, execution.keep_checkpoints)
+            reported = _report(trial, reported)
 
 
 def _report(trial: Trial, after: int) -> int:

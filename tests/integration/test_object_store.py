@@ -105,13 +105,16 @@ def test_an_object_that_is_cut_is_gone_on_with(store, proxy):
     assert starts[0] == 0 < 200_000 < starts[1] < starts[2] < len(CONTENT)
 
 
-def test_what_was_killed_after_its_last_byte_is_fetched(store, moto):
+def test_what_was_killed_after_its_last_byte_needs_only_its_last_step(store, proxy):
     version = put(store, "a.bin", CONTENT)
     tag = store.head_object(Bucket="art", Key="a.bin", VersionId=version)["ETag"]
     downloads.CACHE.mkdir(parents=True)
     (downloads.CACHE / f"{SHA}.partial").write_bytes(CONTENT)
     (downloads.CACHE / f"{SHA}.tag").write_text(tag)
-    assert fetch_object("s3://art/a.bin", address_of(moto), version, SHA).read_bytes() == CONTENT
+    through = proxy(lambda _, headers, body: (headers, body, False))
+    assert fetch_object("s3://art/a.bin", through.url, version, SHA).read_bytes() == CONTENT
+    asked = [("GET", f"bytes={len(CONTENT)}-"), ("HEAD", None)]
+    assert [(command, wanted) for command, _, wanted in through.seen] == asked
 
 
 def test_an_object_that_changes_is_not_mixed(store, proxy):
