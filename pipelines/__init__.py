@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import gc
 import os
 import signal
 import sys
@@ -26,6 +27,8 @@ def _hear_dvc_die() -> None:
 
 
 _hear_dvc_die()
+if sys.argv[0] == "-m":  # a stage begins, and what it imports stays: to look for garbage there takes a third longer
+    gc.disable()
 
 
 class _Heard:
@@ -53,6 +56,8 @@ def stage(main: Callable[[], None]) -> None:
     What is not there now is exit code 1, as any failure is that another try may mend.
     """
     sys.stdout, sys.stderr = _Heard(sys.stdout), _Heard(sys.stderr)
+    gc.freeze()
+    gc.enable()
     try:
         main()
     except InputError as error:
@@ -67,5 +72,7 @@ def stage(main: Callable[[], None]) -> None:
         said, code = "interrupted: what this stage had begun is removed; run it again", 130
     else:
         return
+    finally:
+        gc.freeze()  # the process ends: nobody needs to look for garbage once more
     print(" ".join(said.split()), file=sys.stderr)
     sys.exit(code)

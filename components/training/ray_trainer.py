@@ -26,6 +26,7 @@ import torch
 from ray.train import TrainingFailedError
 from ray.train.collective import broadcast_from_rank_zero
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
+from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
 from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
 from ray.train.v2._internal.exceptions import WorkerGroupStartupFailedError, WorkerGroupStartupTimeoutError
 from tqdm import tqdm
@@ -47,6 +48,7 @@ from components.training.stopping import Pause, stoppable
 STOPPING_S = 300.0  # for all to save
 LOOK_S = 5.0  # between looks for more nodes
 _HANG = ("RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S", "RAY_TRAIN_COLLECTIVE_TIMEOUT_S")
+_WATCH = "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"  # a process of Ray's own, which does what _look() does
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +77,7 @@ def fit(job: Job, cluster: Cluster) -> None:
         UnavailableError: the cluster has not had what is asked for in time, or Ray's controller has died.
     """
     (job.run / REFUSAL).unlink(missing_ok=True)
-    os.environ |= dict.fromkeys(_HANG, str(job.params.execution.hang_s))
+    os.environ |= dict.fromkeys(_HANG, str(job.params.execution.hang_s)) | {_WATCH: "0"}
     patience = _Patience(job)
     with stoppable(job.run) as asked:
         while not (asked or _ended(job)):
@@ -133,7 +135,7 @@ class _Patience:
         if _found_no_place(error):
             if time.monotonic() - self._since > self._execution.wait_s:
                 raise UnavailableError(f"Ray has found no place for the workers within execution.wait_s: {error}")
-        elif not isinstance(error, ray.train.PreemptionError):
+        else:
             self._failures = 0 if advanced else self._failures + 1
             if self._failures > self._execution.max_restarts:
                 raise RuntimeError(f"training failed: {error}") from error
@@ -170,12 +172,12 @@ def _look(run: Path, cluster: Cluster, starts: int) -> None:
 class _Trainer(TorchTrainer):  # type: ignore[misc]
     """Without Ray's watch for what a dead controller leaves in a cluster, which takes twelve seconds to end.
 
-    Here the controller dies with the job that owns all it has.
+    Here the controller dies with the job that owns all it has. And without a process for Ray's data sets: it has none.
     """
 
     def _create_default_callbacks(self) -> list[Any]:
         callbacks = super()._create_default_callbacks()
-        return [one for one in callbacks if not isinstance(one, PlacementGroupCleanerCallback)]
+        return [one for one in callbacks if not isinstance(one, PlacementGroupCleanerCallback | DatasetsCallback)]
 
 
 def _trainer(job: Job, share: Share) -> TorchTrainer:
@@ -192,7 +194,7 @@ def _trainer(job: Job, share: Share) -> TorchTrainer:
         run_config=ray.train.RunConfig(
             name=job.run.name,
             storage_path=str(job.run.parent),
-            failure_config=ray.train.FailureConfig(controller_failure_limit=0, max_preemption_failures=0),
+            failure_config=ray.train.FailureConfig(controller_failure_limit=0),
             callbacks=[_Failures(job.run)],
         ),
     )
