@@ -1,4 +1,4 @@
-"""Real runs that are stopped, hung, started twice or poisoned end where an undisturbed one does."""
+"""Real runs that are killed, stopped, hung, started twice or poisoned end where an undisturbed one does."""
 
 import shutil
 import signal
@@ -14,8 +14,9 @@ from components.data.dataset import ImageSet
 from components.training.loop import Trainer
 from tests.conditions import until
 from tests.conftest import make_project
-from tests.trainings import curve, lines, start, train_workers
+from tests.trainings import curve, lines, ray_processes, start, train_workers
 
+SHOWN = 1600  # images, enough for each disturbance to take effect before the end
 POISON = """
 
 _clean = Trainer._next_batch
@@ -34,7 +35,7 @@ Trainer._next_batch = _poisoned
 def trained(tmp_path_factory):
     """The tiny project after an undisturbed run of two workers, without snapshots."""
     project = make_project(tmp_path_factory.mktemp("interruptions") / "project")
-    project.set({"execution.workers": 2, "train.total_kimg": 3, "evaluate.every_kimg": 0})
+    project.set({"execution.workers": 2, "train.total_kimg": SHOWN / 1000, "evaluate.every_kimg": 0})
     project.stages("ingest", "preprocess", "train")
     (run,) = (project.path / "runs").iterdir()
     run.rename(project.path / "undisturbed")
@@ -71,7 +72,7 @@ def test_a_run_that_is_told_to_stop_saves_says_so_and_goes_on_later(begun, signu
     assert f"{signum.name}: saving, then ending" in output
     assert f"saved at {saved / 1000:g} kimg; the same command goes on from there" in output
     assert "Traceback" not in output
-    assert saved < 3000
+    assert saved < SHOWN
     assert [line["reason"] for line in lines(run / "failures.jsonl")] == [f"asked to stop: {signum.name}"]
     if signum == signal.SIGTERM:  # once is enough: both leave the same checkpoint
         project.stages("train")
@@ -79,13 +80,36 @@ def test_a_run_that_is_told_to_stop_saves_says_so_and_goes_on_later(begun, signu
         assert results(project, run) == expected
 
 
+@pytest.mark.parametrize("victim", ["RayTrainWorker", "TrainController"])
+def test_what_is_killed_costs_no_more_than_its_last_ticks(begun, victim):
+    """A worker; and Ray's own process that watches over the workers, after which another start goes on."""
+    project, run, expected, stage = begun
+    ray_processes(stage, victim)[-1].kill()
+    output, _ = stage.communicate()
+    if victim == "TrainController":
+        assert stage.returncode == 1, output
+        assert "error: Ray's controller of the training has died" in output
+        project.stages("train")
+    else:
+        assert stage.returncode == 0, output
+    starts = lines(run / "starts.jsonl")
+    assert [line["workers"] for line in starts] == [2, 2]
+    assert starts[0]["nimg"] == 0
+    assert 0 < starts[1]["nimg"] < SHOWN
+    assert results(project, run) == expected
+
+
 def test_a_second_start_waits_for_the_first_and_trains_nothing(begun):
     project, run, expected, stage = begun
+    worker = train_workers(stage)[-1]
+    worker.suspend()  # else the first may end before the second has begun
     second = start(project)
+    said = f"run {run.name} is being trained by another process: waiting for its end"
+    until(lambda: said in second.stdout.readline())
+    worker.resume()
     for process in (stage, second):
         output, _ = process.communicate()
         assert process.returncode == 0, output
-    assert f"run {run.name} is being trained by another process: waiting for its end" in output
     assert len(lines(run / "starts.jsonl")) == 1
     assert results(project, run) == expected
 
@@ -135,7 +159,7 @@ def test_a_loss_that_is_not_finite_is_passed_over(trained, tmp_path):
     """The run ends as one does that never saw the images from the checkpoint to the tick that found it."""
     project, _, _ = trained
     poisoned = make_project(tmp_path / "poisoned")
-    poisoned.set({"train.total_kimg": 3, "evaluate.every_kimg": 0})
+    poisoned.set({"train.total_kimg": 1, "evaluate.every_kimg": 0})
     shutil.copytree(project.path / "data", poisoned.path / "data")
     with (poisoned.path / "components/training/loop.py").open("a") as file:
         file.write(POISON)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from components.config import load_params
+from components.config import ARCHS, load_params
 from components.data.dataset import ImageSet, batch_indices
 from components.training import state
 from components.training.loop import Trainer
@@ -168,11 +168,12 @@ def test_training_moves_the_generator_towards_the_data(data):
     assert distance() < before / 2
 
 
-def test_sample_grids_of_rgba_have_no_colour_above_its_alpha():
+@pytest.mark.parametrize("arch", ARCHS)
+def test_sample_grids_of_rgba_have_no_colour_above_its_alpha(arch):
     random = np.random.default_rng(0)
     alpha = random.integers(0, 256, (50, 16, 16, 1))
     images = np.concatenate([random.integers(0, alpha + 1, (50, 16, 16, 3)), alpha], axis=3).astype(np.uint8)
-    (tick, *_) = finish(Trainer(TINY, ImageSet([images], "digest"), CPU))
+    (tick, *_) = finish(Trainer(replace(TINY, arch=arch), ImageSet([images], "digest"), CPU))
     assert tick.grid.shape == (32, 16, 16, 4)
     assert (tick.grid[..., :3] <= tick.grid[..., 3:]).all()
     assert tick.grid[..., :3].std() > 1

@@ -27,12 +27,14 @@ def run_here(folder, arch, dtype, augment, stop):
     worker.train(Trainer(worker.config(arch, dtype, augment), worker.images(), torch.device("cpu")), folder, stop)
 
 
-def run_two_workers(folder, arch, dtype, augment, stop):
-    folder.mkdir(exist_ok=True)
+def run_two_workers(arch, dtype, augment, *runs):
+    """Each of runs is (folder, stop)."""
+    arguments = [arch, dtype, augment]
+    for folder, stop in runs:
+        folder.mkdir(exist_ok=True)
+        arguments += [str(folder.resolve()), str(stop)]
     environment = {**os.environ, "PYTHONPATH": str(Path.cwd()), "GLOO_SOCKET_IFNAME": "lo"}
-    commands = [
-        [sys.executable, str(SCRIPT), str(rank), "2", str(folder), arch, dtype, augment, str(stop)] for rank in (0, 1)
-    ]
+    commands = [[sys.executable, str(SCRIPT), str(rank), "2", *arguments] for rank in (0, 1)]
     processes = [subprocess.Popen(command, env=environment, stderr=subprocess.PIPE) for command in commands]
     for process in processes:
         _, error = process.communicate(timeout=300)
@@ -80,10 +82,9 @@ def test_every_step(tmp_path, undisturbed, stop):
 
 @pytest.mark.parametrize("arch", ARCHS)
 def test_two_workers(tmp_path, arch):
-    run_two_workers(tmp_path / "undisturbed", arch, "bfloat16", "ada", stop=0)
-    for stop in (40, 0):
-        run_two_workers(tmp_path / "stopped", arch, "bfloat16", "ada", stop)
-    assert_equal(tmp_path / "stopped", tmp_path / "undisturbed")
+    undisturbed, stopped = tmp_path / "undisturbed", tmp_path / "stopped"
+    run_two_workers(arch, "float32", "ada", (undisturbed, 0), (stopped, 40), (stopped, 0))
+    assert_equal(stopped, undisturbed)
 
 
 @pytest.mark.parametrize("workers", [(1, 2), (2, 1), (4, 2)])
@@ -112,7 +113,7 @@ def test_one_worker_s_step_is_two_workers_step(tmp_path, arch):
     for folder in ("one", "two"):
         run_here(tmp_path / folder, arch, "float32", "ada", stop=32)
     run_here(tmp_path / "one", arch, "float32", "ada", stop=40)
-    run_two_workers(tmp_path / "two", arch, "float32", "ada", stop=40)
+    run_two_workers(arch, "float32", "ada", (tmp_path / "two", 40))
     one, two = (state.load(tmp_path / folder / "000000040").tensors for folder in ("one", "two"))
     before = state.load(tmp_path / "one" / "000000032").tensors
     moments = [name for name in one if name.endswith("exp_avg_sq") and name in before]

@@ -1,7 +1,7 @@
 """One of the processes of tests/unit/training/test_resume.py: trains a little, from where a folder's checkpoint stands.
 
-`python worker.py RANK WORLD FOLDER ARCH DTYPE AUGMENT STOP`: steps until STOP images were shown and saves; STOP 0: to
-the target, with a line of metrics a tick and the grids.
+`python worker.py RANK WORLD ARCH DTYPE AUGMENT FOLDER STOP [FOLDER STOP …]`: each time with a new trainer, steps until
+STOP images were shown and saves; STOP 0: to the target, with a line of metrics a tick and the grids.
 """
 
 import json
@@ -78,10 +78,11 @@ def train(trainer, folder, stop):
 CLOCKS = ("images_per_s", "seconds", "time", "memory_gib", "slowest_worker", "slowdown")
 
 if __name__ == "__main__":
-    rank, world, stop = int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[7])
-    folder = Path(sys.argv[3])
+    rank, world, runs = int(sys.argv[1]), int(sys.argv[2]), sys.argv[6:]
     torch.set_num_threads(1)
-    rendezvous = f"file://{folder.resolve()}/rendezvous-{stop}"
-    dist.init_process_group("gloo", init_method=rendezvous, rank=rank, world_size=world)
-    train(Trainer(config(*sys.argv[4:7]), images(), torch.device("cpu"), rank=rank, world=world), folder, stop)
+    dist.init_process_group("gloo", init_method=f"file://{runs[0]}/rendezvous", rank=rank, world_size=world)
+    for folder, stop in zip(runs[::2], runs[1::2], strict=True):
+        trainer = Trainer(config(*sys.argv[3:6]), images(), torch.device("cpu"), rank=rank, world=world)
+        train(trainer, Path(folder), int(stop))
+        dist.barrier()  # the next one may want what rank 0 has saved
     dist.destroy_process_group()
