@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import math
 import os
@@ -200,13 +199,7 @@ def _start() -> None:
     """Starts or joins Ray; on a busy machine it can miss its own 15 s to start, which more tries mend."""
     for tries_left in reversed(range(START_TRIES)):
         try:
-            ray.init(
-                address=_address(),
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                runtime_env={"worker_process_setup_hook": _collect_rarely},
-            )
+            ray.init(address=_address(), include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
             if threading.current_thread() is threading.main_thread():  # Ray's own handler exits with 15
                 signal.signal(signal.SIGTERM, lambda signum, _: sys.exit(128 + signum))
             return
@@ -219,11 +212,6 @@ def _start() -> None:
                 ) from None
             if "timed out during startup" not in str(error) or not tries_left:
                 raise
-
-
-def _collect_rarely() -> None:
-    """In each process of Ray's: what it imports stays, and to look for garbage there takes a fifth of the import."""
-    gc.set_threshold(50_000, 20, 100)
 
 
 def _all() -> Nodes:
