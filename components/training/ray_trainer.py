@@ -194,7 +194,7 @@ def _trainer(job: Job, share: Share) -> TorchTrainer:
         run_config=ray.train.RunConfig(
             name=job.run.name,
             storage_path=str(job.run.parent),
-            failure_config=ray.train.FailureConfig(controller_failure_limit=0),
+            failure_config=ray.train.FailureConfig(controller_failure_limit=0, max_preemption_failures=0),
             callbacks=[_Failures(job.run)],
         ),
     )

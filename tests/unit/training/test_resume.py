@@ -83,7 +83,7 @@ def test_every_step(tmp_path, undisturbed, stop):
 @pytest.mark.parametrize("arch", ARCHS)
 def test_two_workers(tmp_path, arch):
     undisturbed, stopped = tmp_path / "undisturbed", tmp_path / "stopped"
-    run_two_workers(arch, "float32", "ada", (undisturbed, 0), (stopped, 40), (stopped, 0))
+    run_two_workers(arch, "bfloat16", "ada", (undisturbed, 0), (stopped, 40), (stopped, 0))
     assert_equal(stopped, undisturbed)
 
 
