@@ -4,8 +4,9 @@
 PYTHON ?= python3.11
 BIN = .venv/bin
 STAMP = .venv/.installed
-# Two files of tests at a time, on however many cores: much of a test is waiting for servers to start.
-PYTEST = $(BIN)/python -m pytest tests --numprocesses 2 --dist loadfile
+# Two files of tests at a time, on however many cores: much of a test is waiting for servers to start. In alphabetical
+# order: the long files of tests/integration first, so that neither of the two is left with one at the end.
+PYTEST = $(BIN)/python -m pytest tests --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo preset sweep services test test-slow check clean
 .DELETE_ON_ERROR:

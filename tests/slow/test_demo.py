@@ -1,16 +1,16 @@
-"""Runs of real size: the demo, and real sprites at 64² by changing params alone."""
+"""The demo, as `make demo` runs it."""
 
 import json
 import shutil
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-ROOT = Path(__file__).parents[2]
-TUXEMON = ROOT / "../shared/data/tuxemon.zip"
+from tests.conftest import ROOT
+from tests.trainings import lines
+
 MUST_BEAT = ("untrained", "mean_image", "repeated_image")
 
 
@@ -32,11 +32,10 @@ def test_the_demo_makes_creatures(project):
     assert metrics["memorisation"]["share"] < 0.05
     assert metrics["collapse"]["alarm"] == 0
     run = project.path / "runs" / about["run_key"]
-    exams = [json.loads(line) for line in (run / "evaluations.jsonl").read_text().splitlines()]
+    exams = lines(run / "evaluations.jsonl")
     assert [round(exam["kimg"]) for exam in exams] == [10, 20, 30, 40, 42]
     assert exams[-1]["holdout"][metric] < 0.5 * exams[0]["holdout"][metric]
-    records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    seen = {(record["resolution"], record["alpha"] < 1) for record in records}
+    seen = {(record["resolution"], record["alpha"] < 1) for record in lines(run / "metrics.jsonl")}
     assert seen == {(8, False), (16, True), (16, False), (32, True), (32, False)}
     assert read(project, "reports/registered.json")["alias"] == "champion"
     grid = project.path / "grid.png"
@@ -46,30 +45,3 @@ def test_the_demo_makes_creatures(project):
     pictures = page.reshape(8, 34, 8, 34, 3)[:, :32, :, :32].swapaxes(1, 2).reshape(64, -1)
     distances = np.sqrt(np.square(pictures[:, None] - pictures).mean(-1))[np.triu_indices(64, 1)]
     assert distances.min() > 5, "two samples are the same picture"
-
-
-@pytest.mark.timeout(2400)
-def test_real_sprites_at_64_by_params_alone(project):
-    if not TUXEMON.exists():
-        pytest.skip("shared data absent: ../shared/data/tuxemon.zip")
-    project.set(
-        {
-            "ingest.source": str(TUXEMON.resolve()),
-            "preprocess.resolution": 64,
-            "train.total_kimg": 1,
-            "execution.threads": 0,
-            "evaluate.samples": 300,
-        }
-    )
-    done = project.run(sys.executable, "-m", "dvc", "repro")
-    assert done.returncode == 0, done.stdout[-5000:]
-    report = read(project, "data/shards/report.json")
-    assert (report["in"], report["kept"], report["duplicates"], report["rejected"]) == (757, 744, 12, 1)
-    config = read(project, "models/candidate/config.json")
-    assert (config["resolution"], config["channels"]) == (64, 3)
-    metrics = read(project, "reports/metrics.json")
-    assert metrics["counts"] == {"samples": 300, "train": report["train"] - 300, "holdout": report["holdout"]}
-    registered = read(project, "reports/registered.json")
-    passed = {check["name"]: check["passed"] for check in registered["verdict"]}
-    assert set(passed) >= {"memorised", "coverage", "collapse alarm", *MUST_BEAT}
-    assert registered["alias"] == ("champion" if all(passed.values()) else "challenger")
