@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from components.config import load_params
 from components.data.dataset import ImageSet
 from components.training.loop import Trainer
+from components.training.run_files import TENSORS_FILE
 from tests.conditions import until
 from tests.conftest import make_project
 from tests.trainings import curve, lines, ray_processes, start, train_workers
@@ -62,9 +63,39 @@ def results(project, run):
     return curve(run), (project.path / "models/candidate/generator.safetensors").read_bytes()
 
 
-@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
-def test_a_run_that_is_told_to_stop_saves_says_so_and_goes_on_later(begun, signum):
+def test_a_run_that_is_told_to_stop_saves_says_so_and_goes_on_later(begun):
     project, run, expected, stage = begun
+    saved = told_to_stop(run, stage, signal.SIGTERM)
+    project.stages("train")
+    assert [line["nimg"] for line in lines(run / "starts.jsonl")] == [0, saved]
+    assert results(project, run) == expected
+
+
+def test_bad_files_and_another_runs_cost_no_more_than_a_checkpoint(begun):
+    """A bit of the newest one is not what it was, Ray's snapshot is empty, and a run of other params was killed."""
+    project, run, expected, stage = begun
+    saved = told_to_stop(run, stage, signal.SIGINT)
+    *_, older, newest = sorted(run.glob("checkpoints/[0-9]*"))
+    assert int(newest.name) == saved
+    content = bytearray((newest / TENSORS_FILE).read_bytes())
+    content[len(content) // 2] ^= 1
+    (newest / TENSORS_FILE).write_bytes(content)
+    (run / "checkpoint_manager_snapshot.json").write_text("")
+    project.set({"train.seed": 1})
+    other = start(project)
+    try:
+        until(lambda: set(run.parent.glob("*/checkpoints/[0-9]*")) - set(run.glob("checkpoints/*")))
+    finally:
+        other.kill()
+        other.communicate()
+        project.set({"train.seed": 0})
+    project.stages("train")
+    assert [line["nimg"] for line in lines(run / "starts.jsonl")] == [0, int(older.name)]
+    assert results(project, run) == expected
+
+
+def told_to_stop(run, stage, signum):
+    """The images shown up to the checkpoint that the stage has saved before it ended."""
     stage.send_signal(signum)
     output, _ = stage.communicate()
     assert stage.returncode == 128 + signum, output
@@ -74,10 +105,7 @@ def test_a_run_that_is_told_to_stop_saves_says_so_and_goes_on_later(begun, signu
     assert "Traceback" not in output
     assert saved < SHOWN
     assert [line["reason"] for line in lines(run / "failures.jsonl")] == [f"asked to stop: {signum.name}"]
-    if signum == signal.SIGTERM:  # once is enough: both leave the same checkpoint
-        project.stages("train")
-        assert [line["nimg"] for line in lines(run / "starts.jsonl")] == [0, saved]
-        assert results(project, run) == expected
+    return saved
 
 
 @pytest.mark.parametrize("victim", ["RayTrainWorker", "TrainController"])
