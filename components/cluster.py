@@ -91,6 +91,7 @@ class Cluster:
 def cluster(execution: Execution, batch: int, *, was_on: str = "") -> Iterator[Cluster]:
     """For the time of the block, the Ray that RAY_ADDRESS names, or an embedded one; see Cluster."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_prestart_worker_first_driver", "0")  # processes for tasks, of which a training has none
     _start()
     try:
         yield Cluster(execution, batch, joined=_address() != "local", was_on=was_on)

@@ -29,6 +29,7 @@ from ray.train.torch import TorchConfig, TorchTrainer, get_device
 from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
 from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
 from ray.train.v2._internal.exceptions import WorkerGroupStartupFailedError, WorkerGroupStartupTimeoutError
+from ray.train.v2._internal.execution.scaling_policy import FixedScalingPolicy
 from tqdm import tqdm
 
 from components.cluster import Cluster
@@ -178,6 +179,19 @@ class _Trainer(TorchTrainer):  # type: ignore[misc]
     def _create_default_callbacks(self) -> list[Any]:
         callbacks = super()._create_default_callbacks()
         return [one for one in callbacks if not isinstance(one, PlacementGroupCleanerCallback | DatasetsCallback)]
+
+    def _initialize_and_run_controller(self, **parts: Any) -> Any:
+        return super()._initialize_and_run_controller(**parts | {"scaling_policy": _AsManyAsAsked(self.scaling_config)})
+
+
+class _AsManyAsAsked(FixedScalingPolicy):  # type: ignore[misc]
+    """Without a process that asks Ray's autoscaler for nodes: Cluster.share() has seen what the workers need."""
+
+    def after_controller_start(self, train_run_context: Any) -> None:
+        pass
+
+    def _maybe_send_resource_request(self) -> None:
+        pass
 
 
 def _trainer(job: Job, share: Share) -> TorchTrainer:
