@@ -3,10 +3,17 @@
 import json
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import psutil
+import torch
 
 from components import processes
+from components.config import load_params
+from components.data.dataset import ImageSet
+from components.training.loop import Trainer
+from components.training.records import write_snapshot
 
 CLOCKS = ("images_per_s", "memory_gib", "seconds", "time", "slowest_worker", "slowdown")
 
@@ -43,6 +50,29 @@ def lines(path):
 
 def curve(run):
     """The lines of metrics.jsonl without what differs from time to time."""
-    return [
-        {name: value for name, value in line.items() if name not in CLOCKS} for line in lines(run / "metrics.jsonl")
-    ]
+    return _without_clocks(lines(run / "metrics.jsonl"))
+
+
+def results(project, run):
+    """What a run has come to: its curve, and its generator's bytes."""
+    return curve(run), (project.path / "models/candidate/generator.safetensors").read_bytes()
+
+
+def undisturbed(project, passed_over=()):
+    """What results() must be after a run of one worker with one thread: the training loop's own, in this process."""
+    params = load_params(project.path / "params.yaml")
+    trainer = Trainer(params.train, ImageSet.open(project.path / "data/shards", "train"), torch.device("cpu"))
+    trainer.passed_over = list(passed_over)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        records = [tick.record for tick in trainer.run(tick_kimg=params.execution.tick_kimg)]
+    finally:
+        torch.set_num_threads(threads)
+    with tempfile.TemporaryDirectory() as folder:
+        write_snapshot(trainer.state(), Path(folder))
+        return _without_clocks(records), (Path(folder) / "generator.safetensors").read_bytes()
+
+
+def _without_clocks(records):
+    return [{name: value for name, value in record.items() if name not in CLOCKS} for record in records]

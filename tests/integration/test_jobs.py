@@ -17,9 +17,13 @@ import pytest
 import requests
 
 from components import processes
+from components.config import load_params
+from components.data.dataset import ImageSet
 from components.data.files import read_json_lines
+from components.training.identity import run_key
 from tests.conditions import until
 from tests.servers import serving
+from tests.trainings import results, undisturbed
 
 TOKEN = "a-token-of-this-test-alone"
 AUTH = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN}
@@ -100,17 +104,12 @@ class Line(socketserver.ThreadingTCPServer):
 
 @pytest.fixture(scope="module")
 def prepared(module_project, head):
-    """The tiny project with its shards, and what an embedded Ray trains of it."""
-    module_project.set({"train.total_kimg": 3, "evaluate.every_kimg": 0})
-    module_project.stages("ingest", "preprocess", "train")
-    (run,) = (module_project.path / "runs").iterdir()
-    run.rename(module_project.path / "undisturbed")
-    module_project.set({"execution.ray_address": head.url})
-    return module_project, run, weights(module_project)
-
-
-def weights(project):
-    return (project.path / "models/candidate/generator.safetensors").read_bytes()
+    """The tiny project with its shards, its run's folder, and what comes of it undisturbed."""
+    module_project.set({"train.total_kimg": 3, "evaluate.every_kimg": 0, "execution.ray_address": head.url})
+    module_project.stages("ingest", "preprocess")
+    data = ImageSet.open(module_project.path / "data/shards", "train")
+    key = run_key(load_params(module_project.path / "params.yaml").train, data.digest)
+    return module_project, module_project.path / "runs" / key, undisturbed(module_project)
 
 
 class Stage:
@@ -162,7 +161,7 @@ def drivers(run):
 
 def test_two_starts_train_once_and_killed_stages_are_attached_to_again(prepared, head, start):
     """One under a flow's supervisor; the flow and the other are killed; the third loses its line for a while."""
-    project, run, undisturbed = prepared
+    project, run, expected = prepared
     stages = [start("-c", FLOW), start()]
     until(lambda: all(stage.says(": attached") or stage.says(": its job is submitted") for stage in stages))
     assert sum(stage.says(": its job is submitted") for stage in stages) == 1
@@ -187,7 +186,7 @@ def test_two_starts_train_once_and_killed_stages_are_attached_to_again(prepared,
     assert sum("does not answer" in said for said in third.said) == 1
     assert third.says("kimg 3.0/3")
     assert [line["workers"] for line in read_json_lines(run / "starts.jsonl")] == [1]
-    assert weights(project) == undisturbed
+    assert results(project, run) == expected
     assert head.status(run) == "SUCCEEDED"
 
     project.set({"execution.backup": "s3://art/runs"})  # the cluster may have keys that this machine lacks
@@ -200,7 +199,7 @@ def test_two_starts_train_once_and_killed_stages_are_attached_to_again(prepared,
 
 def test_a_job_that_failed_or_was_stopped_goes_on_from_its_checkpoint(prepared, head, start):
     """Its driver is killed once, and once the stage has a Ctrl-C; it ends where an undisturbed run does."""
-    project, run, undisturbed = prepared
+    project, run, expected = prepared
     shutil.rmtree(run, ignore_errors=True)
 
     first = start()
@@ -225,7 +224,7 @@ def test_a_job_that_failed_or_was_stopped_goes_on_from_its_checkpoint(prepared, 
     begun = [line["nimg"] for line in read_json_lines(run / "starts.jsonl")]
     assert len(begun) == 3
     assert 0 == begun[0] < begun[1] <= begun[2] < 3000
-    assert weights(project) == undisturbed
+    assert results(project, run) == expected
 
 
 def test_a_higher_target_is_another_job_and_bad_input_in_it_is_one_line(prepared, start):

@@ -1,7 +1,6 @@
 """Training as a Ray job that a deployment has begun: cancelled, its head killed, and from an experiment's copy."""
 
 import json
-import shutil
 
 import psutil
 import pytest
@@ -11,27 +10,23 @@ from components import processes
 from tests.conditions import until
 from tests.conftest import make_project
 from tests.toy import Api
-from tests.trainings import curve, lines
+from tests.trainings import lines, results, undisturbed
 
 KIMG = 12  # some 30 seconds of training
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory):
-    """The tiny project, and what an embedded Ray trains of it; MLflow and Prefect have not heard of it."""
+def prepared(tmp_path_factory):
+    """The tiny project, and what comes of it undisturbed."""
     project = make_project(tmp_path_factory.mktemp("jobs") / "project")
     project.set({"train.total_kimg": KIMG, "evaluate.every_kimg": 0})
-    project.stages("ingest", "preprocess", "train")
-    (run,) = (project.path / "runs").iterdir()
-    expected = results(project, run)
-    for name in ("runs", "models", "reports"):
-        shutil.rmtree(project.path / name)
-    return project, run, expected
+    project.stages("ingest", "preprocess")
+    return project, undisturbed(project)
 
 
 @pytest.fixture(scope="module")
-def services(undisturbed):
-    project, _, _ = undisturbed
+def services(prepared):
+    project, _ = prepared
     with standing(project.path, processes.environment(PYTHONPATH=str(project.path))) as found:
         project.set({"execution.ray_address": f"http://127.0.0.1:{found.ports['jobs']}"})
         yield found
@@ -42,10 +37,6 @@ def api(services):
     found = Api(services.exports["PREFECT_API_URL"])
     yield found
     found.http.close()
-
-
-def results(project, run):
-    return curve(run), (project.path / "models/candidate/generator.safetensors").read_bytes()
 
 
 def deployment_run(project, api, *arguments):
@@ -68,11 +59,11 @@ def drivers(run):
 
 
 def test_a_cancelled_flow_run_stops_its_job_and_with_its_head_killed_a_second_one_ends_all_the_same(
-    undisturbed, services, api
+    prepared, services, api
 ):
-    project, run, expected = undisturbed
+    project, expected = prepared
     cancelled = deployment_run(project, api)
-    until(lambda: list(run.glob("checkpoints/[0-9]*")))
+    (run,) = until(lambda: [path.parents[1] for path in project.path.glob("runs/*/checkpoints/[0-9]*")][:1])
     assert project.run("prefect", "flow-run", "cancel", cancelled, PREFECT_API_URL=api.url).returncode == 0
     assert until(lambda: ended(api, cancelled)) == "CANCELLED"
     until(lambda: not drivers(run))
@@ -93,13 +84,14 @@ def test_a_cancelled_flow_run_stops_its_job_and_with_its_head_killed_a_second_on
     assert results(project, run) == expected
 
 
-def test_an_experiments_training_is_a_job_in_its_copy(undisturbed, services, api):
-    project, other, _ = undisturbed
+def test_an_experiments_training_is_a_job_in_its_copy(prepared, services, api):
+    project, _ = prepared
+    other = json.loads((project.path / "models/candidate/training.json").read_text())["run_key"]
     values = {"train.seed": 1, "train.total_kimg": 1}
     experiment = deployment_run(project, api, "--param", f"overrides={json.dumps(values)}")
     assert until(lambda: ended(api, experiment)) == "COMPLETED"
-    (run,) = (path.parent for path in project.path.glob("runs/*/job.json") if path.parent != other)
+    (run,) = (path.parent for path in project.path.glob("runs/*/job.json") if path.parent.name != other)
     assert lines(run / "metrics.jsonl")[-1]["nimg"] == 1000
     assert json.loads((run / "job.json").read_text())["train"]["seed"] == 1
     assert "train.seed-1_train.total_kimg-1" in project.run("dvc", "exp", "list").stdout
-    assert json.loads((project.path / "models/candidate/training.json").read_text())["run_key"] == other.name
+    assert json.loads((project.path / "models/candidate/training.json").read_text())["run_key"] == other

@@ -13,7 +13,7 @@ import pytest
 
 from components import processes
 from tests.conditions import until
-from tests.trainings import curve, lines, start
+from tests.trainings import lines, results, start
 
 RAY_PROGRAM = str(Path(sys.executable).with_name("ray"))
 HEAD, OTHER = "127.0.0.2", "127.0.0.3"  # Ray takes 127.0.0.1 for an address of the network
@@ -107,8 +107,7 @@ def test_a_run_waits_for_the_lost_node_and_ends_as_if_nothing_had_happened(prepa
     """A fixed number of workers: bit by bit what two workers of one machine come to."""
     prepared.stages("train")
     run = run_of(prepared)
-    weights = prepared.path / "models/candidate/generator.safetensors"
-    expected = curve(run), weights.read_bytes()
+    expected = results(prepared, run)
     run.rename(prepared.path / "undisturbed")
 
     stage = Stage(prepared, head)
@@ -123,7 +122,7 @@ def test_a_run_waits_for_the_lost_node_and_ends_as_if_nothing_had_happened(prepa
         stage.process.kill()
     assert [line["workers"] for line in starts(prepared)] == [2, 2]
     assert 0 < starts(prepared)[1]["nimg"] < 3000
-    assert (curve(run), weights.read_bytes()) == expected
+    assert results(prepared, run) == expected
 
 
 def test_all_save_when_a_node_is_about_to_be_taken_away(prepared, head):
