@@ -1,6 +1,7 @@
 """A short training of each arch on creatures with alpha ends nearer to others of their kind than what shows none.
 
-And its transparent, soft and opaque pixels come as often as in the set. stylegan learns in test_demo.py.
+And the shares of its transparent, soft and opaque pixels are the set's, or nearer to them than they were: dcgan and
+progan train for half as long. stylegan learns in test_demo.py.
 """
 
 from dataclasses import replace
@@ -43,7 +44,7 @@ RECIPES = {
 }
 SHOWN, OTHERS = 720, 360
 NEAR = 31  # of 0 or of 255: an eighth of alpha's range
-HARD, WITHIN = ("stylegan2", "r3gan"), 0.12  # of all pixels; others, trained for half as long, are on their way
+THERE, WITHIN = ("stylegan2", "r3gan"), 0.12  # of all pixels; the others, trained for half as long, are on their way
 
 
 @pytest.fixture(scope="module")
@@ -84,4 +85,5 @@ def test_it_learns(creatures, distance, arch):
     assert (images[..., :3] <= images[..., 3:]).all()
     assert images[..., :3].std(axis=0).mean() > shown[..., :3].std(axis=0).mean() / 3  # they differ
     off, before = (np.abs(shares(which) - wanted).max() for which in (images, untrained))
-    assert off < (WITHIN if arch in HARD else before / 1.5), (off, before)
+    assert off < before / 1.5, (off, before)
+    assert off < WITHIN or arch not in THERE, off
