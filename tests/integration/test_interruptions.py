@@ -56,86 +56,70 @@ def begun(trained):
 
 def test_a_run_that_is_told_to_stop_saves_says_so_and_goes_on_later(begun):
     project, run, expected, stage = begun
-    saved = told_to_stop(run, stage, signal.SIGTERM)
+    stage.send_signal(signal.SIGINT)
+    output, _ = stage.communicate()
+    assert stage.returncode == 128 + signal.SIGINT, output
+    saved = max(int(folder.name) for folder in run.glob("checkpoints/[0-9]*"))
+    assert "SIGINT: saving, then ending" in output
+    assert f"saved at {saved / 1000:g} kimg; the same command goes on from there" in output
+    assert "Traceback" not in output
+    assert saved < SHOWN
+    assert [line["reason"] for line in lines(run / "failures.jsonl")] == ["asked to stop: SIGINT"]
     project.stages("train")
     assert [line["nimg"] for line in lines(run / "starts.jsonl")] == [0, saved]
     assert results(project, run) == expected
 
 
-def test_bad_files_and_another_runs_cost_no_more_than_a_checkpoint(begun):
-    """A bit of the newest one is not what it was, Ray's snapshot is empty, and a run of other params was killed."""
+def test_a_dead_controller_bad_files_and_another_run_cost_no_more_than_a_checkpoint(begun):
+    """Ray's own process that watches over the workers is killed, and a run of other params, begun meanwhile, too.
+
+    And a bit of the newest checkpoint is not what it was, and Ray's snapshot is empty.
+    """
     project, run, expected, stage = begun
-    saved = told_to_stop(run, stage, signal.SIGINT)
+    until(lambda: len(list(run.glob("checkpoints/[0-9]*"))) > 1 or stage.poll() is not None)
+    ray_processes(stage, "TrainController")[-1].kill()
+    output, _ = stage.communicate()
+    assert stage.returncode == 1, output
+    assert "error: Ray's controller of the training has died" in output
     *_, older, newest = sorted(run.glob("checkpoints/[0-9]*"))
-    assert int(newest.name) == saved
     content = bytearray((newest / TENSORS_FILE).read_bytes())
     content[len(content) // 2] ^= 1
     (newest / TENSORS_FILE).write_bytes(content)
     (run / "checkpoint_manager_snapshot.json").write_text("")
+
     project.set({"train.seed": 1})
     other = start(project)
+    own = set(run.glob("checkpoints/*"))
     try:
-        until(
-            lambda: (
-                set(run.parent.glob("*/checkpoints/[0-9]*")) - set(run.glob("checkpoints/*"))
-                or other.poll() is not None
-            )
-        )
-        assert other.poll() is None
+        until(lambda: set(run.parent.glob("*/checkpoints/[0-9]*")) - own or other.poll() is not None)
+        assert other.poll() is None, "it has ended"
     finally:
         other.kill()
         other.communicate()
         project.set({"train.seed": 0})
+
     project.stages("train")
-    assert [line["nimg"] for line in lines(run / "starts.jsonl")] == [0, int(older.name)]
-    assert results(project, run) == expected
-
-
-def told_to_stop(run, stage, signum):
-    """The images shown up to the checkpoint that the stage has saved before it ended."""
-    stage.send_signal(signum)
-    output, _ = stage.communicate()
-    assert stage.returncode == 128 + signum, output
-    saved = max(int(folder.name) for folder in run.glob("checkpoints/[0-9]*"))
-    assert f"{signum.name}: saving, then ending" in output
-    assert f"saved at {saved / 1000:g} kimg; the same command goes on from there" in output
-    assert "Traceback" not in output
-    assert saved < SHOWN
-    assert [line["reason"] for line in lines(run / "failures.jsonl")] == [f"asked to stop: {signum.name}"]
-    return saved
-
-
-@pytest.mark.parametrize("victim", ["RayTrainWorker", "TrainController"])
-def test_what_is_killed_costs_no_more_than_its_last_ticks(begun, victim):
-    """A worker; and Ray's own process that watches over the workers, after which another start goes on."""
-    project, run, expected, stage = begun
-    ray_processes(stage, victim)[-1].kill()
-    output, _ = stage.communicate()
-    if victim == "TrainController":
-        assert stage.returncode == 1, output
-        assert "error: Ray's controller of the training has died" in output
-        project.stages("train")
-    else:
-        assert stage.returncode == 0, output
     starts = lines(run / "starts.jsonl")
-    assert [line["workers"] for line in starts] == [2, 2]
-    assert starts[0]["nimg"] == 0
-    assert 0 < starts[1]["nimg"] < SHOWN
+    assert [line["nimg"] for line in starts] == [0, int(older.name)]
+    assert [len(line["refused"]) for line in starts] == [0, 1]
     assert results(project, run) == expected
 
 
-def test_a_second_start_waits_for_the_first_and_trains_nothing(begun):
+def test_a_killed_worker_costs_no_more_than_its_last_ticks_and_a_second_start_waits_meanwhile(begun):
     project, run, expected, stage = begun
     worker = train_workers(stage)[-1]
     worker.suspend()  # else the first may end before the second has begun
     second = start(project)
     said = f"run {run.name} is being trained by another process: waiting for its end"
     until(lambda: said in second.stdout.readline())
-    worker.resume()
+    worker.kill()
     for process in (stage, second):
         output, _ = process.communicate()
         assert process.returncode == 0, output
-    assert len(lines(run / "starts.jsonl")) == 1
+    starts = lines(run / "starts.jsonl")
+    assert [line["workers"] for line in starts] == [2, 2]
+    assert starts[0]["nimg"] == 0
+    assert 0 < starts[1]["nimg"] < SHOWN
     assert results(project, run) == expected
 
 
