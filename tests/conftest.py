@@ -125,6 +125,7 @@ def pytest_configure(config: pytest.Config) -> None:
     thread each: two tests of two threads on two cores wait for each other, and take six times as long.
     """
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # else each stage compiles its copy of the project anew
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.update(processes.TELEMETRY_OFF)

@@ -1,11 +1,11 @@
 """A run under disturbances of real processes ends where an undisturbed one does, and leaves nothing behind.
 
 Others have tests of their own. In this folder: a full disk, a killed store, the clock, a killed flow
-(test_experiments.py) and the killed head of the services' Ray (test_jobs_of_deployments.py). In tests/integration: a
-killed worker, controller and dvc, a stop, a flipped bit, an emptied snapshot, other params, a hang, a second start and
-a loss that is not finite (test_interruptions.py), a job's driver (test_jobs.py) and a deployment started twice
-(test_deployment.py). The head of an embedded Ray, and a Prefect worker alone, are among the fifty disturbances of
-benchmarks/results/ only.
+(test_experiments.py), a Prefect worker and its flow killed at once and the killed head of the services' Ray
+(test_jobs_of_deployments.py). In tests/integration: a killed worker, controller and dvc, a stop, a flipped bit, an
+emptied snapshot, other params, a hang, a second start and a loss that is not finite (test_interruptions.py), a job's
+driver (test_jobs.py) and a deployment started twice (test_deployment.py). The head of an embedded Ray, and a Prefect
+worker alone, are among the fifty disturbances of benchmarks/results/ only.
 """
 
 import json
@@ -16,7 +16,7 @@ import pytest
 from components import processes
 from tests.conftest import ROOT
 
-KINDS = ("raylet", "in a save", "slow", "Prefect worker and flow", "Prefect server", "MLflow server")
+KINDS = ("raylet", "in a save", "slow", "Prefect server", "MLflow server")
 SIZE = ("--seed", "1", "--kimg", "11", "--kills", str(len(KINDS)))
 
 

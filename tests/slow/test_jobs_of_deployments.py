@@ -1,4 +1,4 @@
-"""Training as a Ray job that a deployment has begun: cancelled, its head killed, and from an experiment's copy."""
+"""Training as a Ray job that a deployment has begun, whose run is cancelled and whose processes are killed."""
 
 import json
 
@@ -12,7 +12,7 @@ from tests.conftest import make_project
 from tests.toy import Api
 from tests.trainings import lines, results, undisturbed
 
-KIMG = 12  # some 30 seconds of training
+KIMG = 8  # 20 seconds of training: a flow run takes some to be cancelled
 
 
 @pytest.fixture(scope="module")
@@ -58,27 +58,54 @@ def drivers(run):
     return [process for process in found if process.info["cmdline"][1:] == ["-m", "pipelines.job", run.name]]
 
 
-def test_a_cancelled_flow_run_stops_its_job_and_with_its_head_killed_a_second_one_ends_all_the_same(
+def below(services, words):
+    """The services' processes with words in their command line."""
+    family = psutil.Process(services.process.pid).children(recursive=True)
+    return [
+        process
+        for process in family
+        if process.status() != psutil.STATUS_ZOMBIE and words in " ".join(process.cmdline())
+    ]
+
+
+def log_of_training(api, run_id):
+    task = api.tasks({"id": run_id}).get("train")
+    return "\n".join(api.log(task)) if task else ""
+
+
+def test_a_job_outlives_worker_and_flow_and_a_run_ends_well_though_it_was_cancelled_and_its_head_killed(
     prepared, services, api
 ):
+    """It stands still while worker and flow are killed at once and another run attaches to it: it would be over."""
     project, expected = prepared
-    cancelled = deployment_run(project, api)
+    first = deployment_run(project, api)
     (run,) = until(lambda: [path.parents[1] for path in project.path.glob("runs/*/checkpoints/[0-9]*")][:1])
-    assert project.run("prefect", "flow-run", "cancel", cancelled, PREFECT_API_URL=api.url).returncode == 0
-    assert until(lambda: ended(api, cancelled)) == "CANCELLED"
+    assert project.run("prefect", "flow-run", "cancel", first, PREFECT_API_URL=api.url).returncode == 0
+    assert until(lambda: ended(api, first)) == "CANCELLED"
     until(lambda: not drivers(run))
     (line,) = lines(run / "failures.jsonl")
     assert line["reason"].startswith("asked to stop: ")
     saved = max(int(folder.name) for folder in run.glob("checkpoints/[0-9]*"))
     assert saved >= lines(run / "metrics.jsonl")[-1]["nimg"], "it ended without a checkpoint"
 
-    second = deployment_run(project, api)
+    deployment_run(project, api)
     until(lambda: len(lines(run / "starts.jsonl")) == 2)
     until(lambda: int(max(run.glob("checkpoints/[0-9]*")).name) > saved)
-    family = psutil.Process(services.process.pid).children(recursive=True)
-    (head,) = (process for process in family if process.name() == "gcs_server")
+    (trainer,) = below(services, "RayTrainWorker")
+    trainer.suspend()
+    worker, dvc = below(services, "worker start --pool")[-1], below(services, "-m dvc repro")[-1]
+    init, flow = dvc.parents()[:2]
+    assert worker in flow.parents()
+    for victim in (worker, flow):
+        victim.kill()
+    until(lambda: not init.is_running())
+    assert len(drivers(run)) == 1
+
+    third = deployment_run(project, api)
+    until(lambda: "attached to its job" in log_of_training(api, third) or ended(api, third))
+    (head,) = (process for process in below(services, "") if process.name() == "gcs_server")
     head.kill()
-    assert until(lambda: ended(api, second)) == "COMPLETED"
+    assert until(lambda: ended(api, third)) == "COMPLETED"
     assert [line["nimg"] for line in lines(run / "starts.jsonl")][:2] == [0, saved]
     assert len(lines(run / "starts.jsonl")) == 3
     assert results(project, run) == expected

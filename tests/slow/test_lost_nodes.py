@@ -179,7 +179,7 @@ def test_a_range_of_workers_follows_the_nodes_and_counts_each_image_once(prepare
         until(lambda: stage.says("kimg 0.1/1000"))
         with another_node(head):
             until(
-                lambda: len(starts(prepared)) == 2 and newest_checkpoint(prepared) > starts(prepared)[1]["nimg"] + 5000
+                lambda: len(starts(prepared)) == 2 and newest_checkpoint(prepared) > starts(prepared)[1]["nimg"] + 2000
             )
         until(lambda: len(starts(prepared)) == 3)
         stage.process.terminate()
