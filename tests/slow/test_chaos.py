@@ -5,7 +5,7 @@ Others have tests of their own. In this folder: a full disk, a killed store, the
 (test_jobs_of_deployments.py). In tests/integration: a killed worker, controller and dvc, a stop, a flipped bit, an
 emptied snapshot, other params, a hang, a second start and a loss that is not finite (test_interruptions.py), a job's
 driver (test_jobs.py) and a deployment started twice (test_deployment.py). The head of an embedded Ray, and a Prefect
-worker alone, are among the fifty disturbances of benchmarks/results/ only.
+worker whose flow trains by itself, are among the fifty disturbances of benchmarks/results/ only.
 """
 
 import json
