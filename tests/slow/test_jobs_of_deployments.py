@@ -1,5 +1,6 @@
 """Training as a Ray job that a deployment has begun, whose run is cancelled and whose processes are killed."""
 
+import contextlib
 import json
 
 import psutil
@@ -60,12 +61,12 @@ def drivers(run):
 
 def below(services, words):
     """The services' processes with words in their command line."""
-    family = psutil.Process(services.process.pid).children(recursive=True)
-    return [
-        process
-        for process in family
-        if process.status() != psutil.STATUS_ZOMBIE and words in " ".join(process.cmdline())
-    ]
+    found = []
+    for process in psutil.Process(services.process.pid).children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):  # one that has ended since
+            if process.status() != psutil.STATUS_ZOMBIE and words in " ".join(process.cmdline()):
+                found.append(process)
+    return found
 
 
 def log_of_training(api, run_id):
