@@ -8,6 +8,7 @@ from pathlib import Path
 
 import psutil
 import torch
+from mlflow import MlflowClient
 
 from components import processes
 from components.config import load_params
@@ -56,6 +57,14 @@ def curve(run):
 def results(project, run):
     """What a run has come to: its curve, and its generator's bytes."""
     return curve(run), (project.path / "models/candidate/generator.safetensors").read_bytes()
+
+
+def points(run, uri):
+    """Of a run's curve in the MLflow at uri, as (step, time), in the order of steps."""
+    client = MlflowClient(uri)
+    tag = f"tags.`bestiary.run_key` = '{run.name}'"
+    (found,) = client.search_runs([client.get_experiment_by_name("bestiary").experiment_id], tag)
+    return sorted((point.step, point.timestamp) for point in client.get_metric_history(found.info.run_id, "loss_d"))
 
 
 def undisturbed(project, passed_over=()):

@@ -43,8 +43,8 @@ def opened(source):
     return np.asarray(picture)
 
 
-def draw(project, *arguments):
-    done = project.run(sys.executable, "-m", "components.generation", "--model", PLAIN_MODEL, "--psi", "1", *arguments)
+def draw(project, *arguments, model=PLAIN_MODEL):
+    done = project.run(sys.executable, "-m", "components.generation", "--model", model, "--psi", "1", *arguments)
     assert done.returncode == 0, done.stdout
 
 
@@ -111,14 +111,18 @@ def test_the_registered_model_answers_with_straight_alpha(trained):
         assert (answer[soft][:, :3].max(-1) > image[soft][:, :3].max(-1)).all()  # divided by alpha
 
 
-@pytest.mark.parametrize("arch", ["progan", "r3gan"])
+@pytest.mark.parametrize("arch", ["dcgan", "progan", "r3gan"])
 def test_other_archs_draw_alpha_too(trained, arch):
-    """Both of them without styles; the others' grids: tests/unit/training/test_loop.py."""
+    """They have no styles, dcgan has batch norm; the others' grids: tests/unit/training/test_loop.py."""
     trained.set({"train.arch": arch, "train.gamma": 1.0, "train.augment.kind": "diffaugment"})
     trained.set({"train.progan.stable_kimg": 0.03, "train.progan.fade_kimg": 0.03})
     assert "with alpha" in trained.stages("train")
-    trained.stages("evaluate")
-    generator = load_generator(trained.path / "models/candidate")
-    images = sample(generator, range(4))
+    trained.stages("evaluate", "register")
+    assert read(trained.path / "models/candidate/config.json")["arch"] == arch
+    assert not (trained.path / "reports/pictures/mixing.png").exists()
+    images = sample(load_generator(trained.path / "models/candidate"), range(4))
+    page = trained.path / "page.png"
+    draw(trained, "--seeds", "0-3", "--out", str(page), model="models:/bestiary-generator@challenger")
+    np.testing.assert_allclose(premultiplied(opened(page)[2:18, 2:18]).astype(int), images[0], atol=1)
     assert images.shape == (4, 16, 16, 4)
     assert (images[..., :3] <= images[..., 3:]).all()

@@ -11,7 +11,7 @@ from components import processes
 from tests.conditions import until
 from tests.conftest import make_project
 from tests.toy import Api
-from tests.trainings import lines, results, undisturbed
+from tests.trainings import lines, points, results, undisturbed
 
 KIMG = 8  # 20 seconds of training: a flow run takes some to be cancelled
 
@@ -110,6 +110,10 @@ def test_a_job_outlives_worker_and_flow_and_a_run_ends_well_though_it_was_cancel
     assert [line["nimg"] for line in lines(run / "starts.jsonl")][:2] == [0, saved]
     assert len(lines(run / "starts.jsonl")) == 3
     assert results(project, run) == expected
+    shown = [step for step, _ in points(run, services.exports["MLFLOW_TRACKING_URI"])]
+    assert shown == [line["nimg"] for line in lines(run / "metrics.jsonl")]
+    assert "up to date" in project.run("dvc", "status").stdout
+    assert not drivers(run)
 
 
 def test_an_experiments_training_is_a_job_in_its_copy(prepared, services, api):

@@ -179,14 +179,18 @@ def test_a_range_of_workers_follows_the_nodes_and_counts_each_image_once(prepare
         until(lambda: stage.says("kimg 0.1/1000"))
         with another_node(head):
             until(
-                lambda: len(starts(prepared)) == 2 and newest_checkpoint(prepared) > starts(prepared)[1]["nimg"] + 2000
+                lambda: len(starts(prepared)) == 2 and newest_checkpoint(prepared) > starts(prepared)[1]["nimg"] + 5000
             )
         until(lambda: len(starts(prepared)) == 3)
         stage.process.terminate()
         assert stage.process.wait(400) == 128 + signal.SIGTERM, stage.output.read_text()
     finally:
         stage.process.kill()
-    assert "the cluster has room for more workers: saving, then going on with more" in stage.output.read_text()
+    said = stage.output.read_text()
+    assert "the cluster has room for more workers: saving, then going on with more" in said
+    assert "SIGTERM: saving, then ending" in said
+    assert f"saved at {newest_checkpoint(prepared) / 1000:g} kimg; the same command goes on from there" in said
+    assert "Traceback" not in said
     assert [line["workers"] for line in starts(prepared)] == [1, 2, 1]
     begun = [line["nimg"] for line in starts(prepared)]
     assert 0 == begun[0] < begun[1] < begun[2]

@@ -5,7 +5,7 @@ import pytest
 from benchmarks.chaos.services import BUCKET, store
 from components.training.run_files import names
 from tests.conditions import until
-from tests.trainings import lines, results, start, undisturbed
+from tests.trainings import lines, points, results, start, undisturbed
 
 
 @pytest.fixture
@@ -33,4 +33,6 @@ def test_a_store_that_is_killed_in_an_upload_costs_nothing_and_has_it_all_in_the
     (run,) = (project.path / "runs").glob("[!.]*")
     assert results(project, run) == expected
     assert len(lines(run / "starts.jsonl")) == 1
+    shown = [step for step, _ in points(run, f"sqlite:///{project.path}/mlflow.db")]
+    assert shown == [line["nimg"] for line in lines(run / "metrics.jsonl")]
     assert objects.content() == {f"{run.name}/{name}": (run / name).read_bytes() for name in names(run)}

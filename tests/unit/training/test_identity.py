@@ -1,4 +1,4 @@
-"""What a run is told before it starts: labels that are there."""
+"""What makes another run, and what a run is told before it starts: labels that are there."""
 
 from dataclasses import replace
 
@@ -7,7 +7,7 @@ import pytest
 
 from components.config import InputError, load_params
 from components.data.dataset import ImageSet
-from components.training.identity import check_labels
+from components.training.identity import check_labels, run_key
 
 TRAIN = replace(load_params("params.yaml").train, arch="stylegan2", labels=True)
 
@@ -25,3 +25,10 @@ def test_labels_are_told_where_there_are_two(labels, found):
     else:
         with pytest.raises(InputError, match=f"train.labels is true, and the train images have {found}; allowed: two"):
             check_labels(TRAIN, data)
+
+
+def test_a_train_param_or_other_data_is_another_run_and_a_higher_target_is_the_same():
+    key = run_key(TRAIN, "digest")
+    assert run_key(replace(TRAIN, total_kimg=TRAIN.total_kimg + 1), "digest") == key
+    others = {run_key(replace(TRAIN, learning_rate=0.001), "digest"), run_key(TRAIN, "another")}
+    assert len({key, *others}) == 3
